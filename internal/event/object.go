@@ -1,0 +1,417 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"strconv"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep a payload may nest. Terminals parse with recursive
+// parsers; a payload that would overflow their stack must not reach them.
+const MaxDepth = 64
+
+// Errors of [ParseObject] that callers tell apart.
+var (
+	ErrNotObject = errors.New("payload is not a JSON object")
+	ErrTooDeep   = fmt.Errorf("payload nests deeper than %d levels", MaxDepth)
+)
+
+// Object is a JSON object whose members can be looked at and replaced without
+// touching the bytes of any other: amounts such as 120.50, 1e3 or
+// 9007199254740993 leave exactly as they came, in the order they came.
+type Object struct {
+	raw     []byte
+	members []member
+}
+
+type member struct {
+	key        string
+	start, end int // of the value, in raw
+}
+
+// Member is a key with its value, already encoded as JSON.
+type Member struct {
+	Key   string
+	Value []byte
+}
+
+// Text returns a member whose value is the given string.
+func Text(key, value string) Member { return Member{key, quote(value)} }
+
+// ParseObject checks raw against RFC 8259, UTF-8 and [MaxDepth] and finds its
+// members. The object keeps raw; the caller must not change it afterwards.
+func ParseObject(raw []byte) (Object, error) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || raw[0] != '{' {
+		return Object{}, ErrNotObject
+	}
+	if !utf8.Valid(raw) {
+		return Object{}, errors.New("payload is not valid UTF-8")
+	}
+	o := Object{raw: raw}
+	s := scanner{b: raw}
+	end, err := s.object(0, 1, func(key string, start, end int) {
+		o.members = append(o.members, member{key, start, end})
+	})
+	if err != nil {
+		return Object{}, err
+	}
+	if end != len(raw) {
+		return Object{}, fmt.Errorf("payload has %d bytes after the object", len(raw)-end)
+	}
+	return o, nil
+}
+
+// Bytes returns the object as it came.
+func (o Object) Bytes() []byte { return o.raw }
+
+// Raw returns the encoded value of a member, nil if there is none. Of
+// duplicates the last one counts, as in JSON.parse.
+func (o Object) Raw(key string) []byte {
+	for i := len(o.members) - 1; i >= 0; i-- {
+		if m := o.members[i]; m.key == key {
+			return o.raw[m.start:m.end]
+		}
+	}
+	return nil
+}
+
+// String returns a member that is a JSON string, else "".
+func (o Object) String(key string) string {
+	raw := o.Raw(key)
+	if len(raw) < 2 || raw[0] != '"' {
+		return ""
+	}
+	s, err := unquote(raw)
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+// Ident returns a member that identifies something: a string as it is, a number
+// as it is written, else "".
+func (o Object) Ident(key string) string {
+	raw := o.Raw(key)
+	if len(raw) == 0 {
+		return ""
+	}
+	if c := raw[0]; c == '-' || (c >= '0' && c <= '9') {
+		return string(raw)
+	}
+	return o.String(key)
+}
+
+// Strings returns a member that is an array of strings; other elements are
+// left out. The second result is false if the member is there and no array.
+func (o Object) Strings(key string) ([]string, bool) {
+	raw := o.Raw(key)
+	if raw == nil || string(raw) == "null" {
+		return nil, true
+	}
+	var elements []any
+	if json.Unmarshal(raw, &elements) != nil {
+		return nil, false
+	}
+	var list []string
+	for _, e := range elements {
+		if s, ok := e.(string); ok {
+			list = append(list, s)
+		}
+	}
+	return list, true
+}
+
+// Truthy reports whether JavaScript would take the member for true, which is
+// how the existing system checks that a field is there.
+func (o Object) Truthy(key string) bool {
+	raw := o.Raw(key)
+	if len(raw) == 0 {
+		return false
+	}
+	switch raw[0] {
+	case 'n', 'f':
+		return false
+	case '"':
+		return len(raw) > 2
+	case 't', '{', '[':
+		return true
+	}
+	n, err := strconv.ParseFloat(string(raw), 64)
+	return n != 0 || err != nil
+}
+
+// Positive reports whether the member is a number above zero, or a string that
+// holds one: prices travel both ways in this system (contract §4.3).
+func (o Object) Positive(key string) bool {
+	raw := o.Raw(key)
+	if len(raw) == 0 {
+		return false
+	}
+	text := string(raw)
+	if raw[0] == '"' {
+		// Only what JSON itself would call a number: no hex, no "Infinity".
+		text = o.String(key)
+		s := scanner{b: []byte(text)}
+		if end, err := s.number(0); err != nil || end != len(text) {
+			return false
+		}
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	return n > 0 && (err == nil || math.IsInf(n, 1))
+}
+
+// Digest returns a 64-bit fingerprint of the given members as they came, which
+// tells a repeat of an event from another one under the same key.
+func (o Object) Digest(keys ...string) uint64 {
+	h := fnv.New64a()
+	for _, key := range keys {
+		raw := o.Raw(key)
+		_, _ = fmt.Fprintf(h, "%s=%d:", key, len(raw)) // a hash never fails
+		_, _ = h.Write(raw)
+	}
+	return h.Sum64()
+}
+
+// With returns the object's bytes with the given members set: replaced where
+// they stand, else appended. All other bytes are unchanged.
+func (o Object) With(set ...Member) []byte {
+	size := len(o.raw)
+	for _, m := range set {
+		size += len(m.Key) + len(m.Value) + 4
+	}
+	out := make([]byte, 0, size)
+
+	done := make([]bool, len(set))
+	at := 0
+	for _, have := range o.members {
+		for i, m := range set {
+			if m.Key == have.key {
+				out = append(out, o.raw[at:have.start]...)
+				out = append(out, m.Value...)
+				at = have.end
+				done[i] = true
+			}
+		}
+	}
+	closing := len(o.raw) - 1
+	out = append(out, o.raw[at:closing]...)
+	comma := len(o.members) > 0
+	for i, m := range set {
+		if done[i] {
+			continue
+		}
+		if comma {
+			out = append(out, ',')
+		}
+		comma = true
+		out = append(out, quote(m.Key)...)
+		out = append(out, ':')
+		out = append(out, m.Value...)
+	}
+	return append(out, '}')
+}
+
+// quote encodes s as a JSON string without the HTML escapes that
+// encoding/json adds by default.
+func quote(s string) []byte {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always encodes
+	return bytes.TrimRight(buf.Bytes(), "\n")
+}
+
+func unquote(raw []byte) (string, error) {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1]), nil
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+// scanner walks JSON text by position. It exists because encoding/json cannot
+// say where in the text a member's value stands.
+type scanner struct{ b []byte }
+
+func (s *scanner) fail(at int, want string) error {
+	if at >= len(s.b) {
+		return fmt.Errorf("payload ends where %s is expected", want)
+	}
+	return fmt.Errorf("payload has %q at byte %d where %s is expected", s.b[at], at, want)
+}
+
+func (s *scanner) space(i int) int {
+	for i < len(s.b) && (s.b[i] == ' ' || s.b[i] == '\t' || s.b[i] == '\n' || s.b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// value returns the position behind the value that starts at i.
+func (s *scanner) value(i, depth int) (int, error) {
+	if i >= len(s.b) {
+		return 0, s.fail(i, "a value")
+	}
+	switch c := s.b[i]; {
+	case c == '{':
+		return s.object(i, depth+1, nil)
+	case c == '[':
+		return s.array(i, depth+1)
+	case c == '"':
+		return s.str(i)
+	case c == '-' || (c >= '0' && c <= '9'):
+		return s.number(i)
+	}
+	for _, word := range []string{"true", "false", "null"} {
+		if bytes.HasPrefix(s.b[i:], []byte(word)) {
+			return i + len(word), nil
+		}
+	}
+	return 0, s.fail(i, "a value")
+}
+
+func (s *scanner) object(i, depth int, found func(key string, start, end int)) (int, error) {
+	if depth > MaxDepth {
+		return 0, ErrTooDeep
+	}
+	i = s.space(i + 1)
+	if i < len(s.b) && s.b[i] == '}' {
+		return i + 1, nil
+	}
+	for {
+		if i >= len(s.b) || s.b[i] != '"' {
+			return 0, s.fail(i, "a member name")
+		}
+		nameEnd, err := s.str(i)
+		if err != nil {
+			return 0, err
+		}
+		colon := s.space(nameEnd)
+		if colon >= len(s.b) || s.b[colon] != ':' {
+			return 0, s.fail(colon, "a colon")
+		}
+		start := s.space(colon + 1)
+		end, err := s.value(start, depth)
+		if err != nil {
+			return 0, err
+		}
+		if found != nil {
+			name, err := unquote(s.b[i:nameEnd])
+			if err != nil {
+				return 0, fmt.Errorf("member name at byte %d: %w", i, err)
+			}
+			found(name, start, end)
+		}
+		i = s.space(end)
+		if i < len(s.b) && s.b[i] == '}' {
+			return i + 1, nil
+		}
+		if i >= len(s.b) || s.b[i] != ',' {
+			return 0, s.fail(i, "a comma or the end of the object")
+		}
+		i = s.space(i + 1)
+	}
+}
+
+func (s *scanner) array(i, depth int) (int, error) {
+	if depth > MaxDepth {
+		return 0, ErrTooDeep
+	}
+	i = s.space(i + 1)
+	if i < len(s.b) && s.b[i] == ']' {
+		return i + 1, nil
+	}
+	for {
+		end, err := s.value(i, depth)
+		if err != nil {
+			return 0, err
+		}
+		i = s.space(end)
+		if i < len(s.b) && s.b[i] == ']' {
+			return i + 1, nil
+		}
+		if i >= len(s.b) || s.b[i] != ',' {
+			return 0, s.fail(i, "a comma or the end of the array")
+		}
+		i = s.space(i + 1)
+	}
+}
+
+func (s *scanner) str(i int) (int, error) {
+	for j := i + 1; j < len(s.b); j++ {
+		switch c := s.b[j]; {
+		case c == '"':
+			return j + 1, nil
+		case c < 0x20:
+			return 0, s.fail(j, "a printable character")
+		case c == '\\':
+			j++
+			if j >= len(s.b) {
+				return 0, s.fail(j, "an escape")
+			}
+			if s.b[j] == 'u' {
+				if j+4 >= len(s.b) || !isHex(s.b[j+1:j+5]) {
+					return 0, s.fail(j, "four hex digits")
+				}
+				j += 4
+			} else if bytes.IndexByte([]byte(`"\/bfnrt`), s.b[j]) < 0 {
+				return 0, s.fail(j, "an escape")
+			}
+		}
+	}
+	return 0, s.fail(len(s.b), "the end of a string")
+}
+
+func isHex(b []byte) bool {
+	for _, c := range b {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scanner) number(i int) (int, error) {
+	if i < len(s.b) && s.b[i] == '-' {
+		i++
+	}
+	start := i
+	i = s.digits(i)
+	if i == start {
+		return 0, s.fail(i, "a digit")
+	}
+	if s.b[start] == '0' && i > start+1 {
+		return 0, s.fail(start+1, "no digit behind a leading zero")
+	}
+	if i < len(s.b) && s.b[i] == '.' {
+		start = i + 1
+		if i = s.digits(start); i == start {
+			return 0, s.fail(i, "a digit")
+		}
+	}
+	if i < len(s.b) && (s.b[i] == 'e' || s.b[i] == 'E') {
+		i++
+		if i < len(s.b) && (s.b[i] == '+' || s.b[i] == '-') {
+			i++
+		}
+		start = i
+		if i = s.digits(start); i == start {
+			return 0, s.fail(i, "a digit")
+		}
+	}
+	return i, nil
+}
+
+func (s *scanner) digits(i int) int {
+	for i < len(s.b) && s.b[i] >= '0' && s.b[i] <= '9' {
+		i++
+	}
+	return i
+}
