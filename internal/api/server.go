@@ -1,0 +1,252 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// Verifier turns a token into a grant. Its error's text is what the caller
+// reads. Safe for concurrent use.
+type Verifier interface {
+	Verify(token string) (auth.Grant, error)
+}
+
+// Publisher is the door every event of the LAN comes in by.
+type Publisher interface {
+	// Publish applies the rules a socket's event goes through, and returns the
+	// ack object the socket would get with its HTTP status. On status 200 the
+	// event is on disk. Safe for concurrent use.
+	Publish(ctx context.Context, g auth.Grant, kind event.Kind, payload []byte, target *event.Audience) (ack []byte, status int)
+}
+
+// Box tells about the running box; every call is a cheap snapshot, safe for
+// concurrent use.
+type Box interface {
+	Status() Status
+	Stats() Stats
+	Terminals() []Terminal
+	// Ready returns nil when the box takes events, else why it does not.
+	Ready() error
+}
+
+// Events reads the journal. Safe for concurrent use.
+type Events interface {
+	Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error)
+	Wait(ctx context.Context, after event.Seq) error
+	Find(id string) (event.Event, error)
+	Stored() event.Seq
+	Cursor(name string) event.Seq
+}
+
+// Config is what the API needs.
+type Config struct {
+	Auth    Verifier
+	Publish Publisher
+	Box     Box
+	Events  Events
+	Journal func() any // the journal's figures, as JSON can hold them
+	Metrics http.Handler
+	Log     *slog.Logger
+}
+
+// access says who may call a route over the LAN. On the unix socket whoever
+// may open the file may call everything.
+type access uint8
+
+const (
+	public   access = iota // anyone who reaches the port
+	loopback               // without a token from this machine, else as office
+	staff                  // any valid token; the handler looks at the role
+	office                 // a token of SUPERADMIN, OWNER, ADMIN or MANAGER
+	operator               // the unix socket only
+)
+
+// Server serves the routes; it holds no state of its own.
+type Server struct {
+	cfg Config
+}
+
+// New returns the API of one box.
+func New(cfg Config) *Server { return &Server{cfg: cfg} }
+
+type route struct {
+	pattern string
+	access  access
+	handle  func(http.ResponseWriter, *http.Request, auth.Grant)
+}
+
+// routes is the whole API: each path with who may call it.
+func (s *Server) routes() []route {
+	return []route{
+		{"GET /healthz", public, s.healthz},
+		{"GET /readyz", public, s.readyz},
+		{"GET /metrics", loopback, s.metrics},
+		{"POST /api/v1/events", staff, s.publish},
+		{"GET /api/v1/stats", office, s.stats},
+		{"GET /api/v1/terminals", office, s.terminals},
+		{"GET /api/v1/status", office, s.status},
+		{"GET /api/v1/events", office, s.list},
+		{"GET /api/v1/events/tail", office, s.tail},
+		{"GET /api/v1/events/{id}", office, s.show},
+		{"GET /api/v1/journal/stats", operator, s.journal},
+		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
+		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
+		{"GET /", public, s.root},
+	}
+}
+
+// LAN returns the handler for the LAN listener, where callers show a token.
+func (s *Server) LAN() http.Handler { return s.mux(s.checkToken) }
+
+// Socket returns the handler for the unix socket, where the file's mode is the
+// access rule.
+func (s *Server) Socket() http.Handler {
+	return s.mux(func(access, *http.Request) (auth.Grant, *event.Refusal) {
+		return auth.Grant{Subject: "operator", Role: event.SuperAdmin}, nil
+	})
+}
+
+func (s *Server) mux(check func(access, *http.Request) (auth.Grant, *event.Refusal)) http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range s.routes() {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) {
+			grant, refusal := check(r.access, req)
+			if refusal != nil {
+				writeRefusal(w, refusal)
+				return
+			}
+			r.handle(w, req, grant)
+		})
+	}
+	return mux
+}
+
+var errOperatorOnly = event.Refuse(http.StatusForbidden, "operator_only",
+	"This route answers on the box's own unix socket only")
+
+func (s *Server) checkToken(rule access, r *http.Request) (auth.Grant, *event.Refusal) {
+	switch {
+	case rule == public, rule == loopback && fromLoopback(r):
+		return auth.Grant{}, nil
+	case rule == operator:
+		return auth.Grant{}, errOperatorOnly
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || token == "" {
+		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "no_token", auth.ErrNoToken.Error())
+	}
+	grant, err := s.cfg.Auth.Verify(strings.TrimSpace(token))
+	if err != nil {
+		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "bad_token", err.Error())
+	}
+	if rule != staff && !event.MayPublish(grant.Role) {
+		return auth.Grant{}, event.Refuse(http.StatusForbidden, "role_not_allowed",
+			"Role "+string(grant.Role)+" may not read this; ADMIN, MANAGER, OWNER or SUPERADMIN may")
+	}
+	return grant, nil
+}
+
+func fromLoopback(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	// A proxy on this machine speaks for somebody else.
+	return ip != nil && ip.IsLoopback() && r.Header.Get("X-Forwarded-For") == ""
+}
+
+// writeRefusal answers with the same error object a socket gets.
+func writeRefusal(w http.ResponseWriter, r *event.Refusal) {
+	if r.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="avoqado-edge"`)
+	}
+	writeJSON(w, r.Status, struct {
+		Success    bool   `json:"success"`
+		Error      string `json:"error"`
+		StatusCode int    `json:"statusCode"`
+		Code       string `json:"code"`
+		Retryable  bool   `json:"retryable,omitempty"`
+		RetryAfter int64  `json:"retryAfterMs,omitempty"`
+	}{false, r.Text, r.Status, r.Code, r.Retryable, r.RetryAfter.Milliseconds()})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // a caller that went away needs no answer
+}
+
+// ListenSocket binds the operator's unix socket, readable and writable by the
+// owner and group of the process. A socket file left behind by a dead process
+// is replaced; one that answers is not.
+func ListenSocket(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, err
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close()
+		return nil, errors.New("listen on " + path + ": another box answers there")
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// ServeSocket serves the unix socket until ctx ends, then lets running answers
+// finish for a second.
+func (s *Server) ServeSocket(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           s.Socket(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	stopped := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			_ = srv.Close()
+		}
+	})
+	defer stopped()
+	err := srv.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// sortedTerminals keeps the list steady between calls, so that a person can
+// follow a line and a script can compare.
+func sortedTerminals(list []Terminal) []Terminal {
+	slices.SortFunc(list, func(a, b Terminal) int { return strings.Compare(a.TerminalID, b.TerminalID) })
+	return list
+}

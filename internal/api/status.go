@@ -1,0 +1,146 @@
+package api
+
+import "time"
+
+// Status is what the box says of itself: the answer of GET /api/v1/status and
+// the body of `avoqado-edge status --json`. Field names are a contract; new
+// ones may be added. Times are RFC 3339 in UTC, durations milliseconds.
+type Status struct {
+	Version  string    `json:"version"`
+	Venue    string    `json:"venue"`
+	Box      string    `json:"box"`
+	Name     string    `json:"name,omitempty"`
+	Started  time.Time `json:"started"`
+	UptimeMs int64     `json:"uptimeMs"`
+
+	LAN       LANStatus       `json:"lan"`
+	Uplink    UplinkStatus    `json:"uplink"`
+	Journal   JournalStatus   `json:"journal"`
+	Disk      DiskStatus      `json:"disk"`
+	Clock     ClockStatus     `json:"clock"`
+	Discovery DiscoveryStatus `json:"discovery"`
+
+	// Problems is what someone should look at, in plain words; empty is good.
+	Problems []string `json:"problems"`
+}
+
+// LANStatus tells who is connected.
+type LANStatus struct {
+	Address    string         `json:"address"`
+	Clients    int            `json:"clients"`
+	Terminals  int            `json:"terminals"`
+	Roles      map[string]int `json:"roles"`
+	Accepted   uint64         `json:"accepted"`   // events stored for clients since the start
+	Refused    uint64         `json:"refused"`    // events answered with an error
+	Duplicates uint64         `json:"duplicates"` // repeats answered with the first receipt
+	Delivered  uint64         `json:"delivered"`  // copies written to sockets
+}
+
+// UplinkStatus tells how the box stands with the cloud.
+type UplinkStatus struct {
+	State      string    `json:"state"` // off, online, connecting or offline
+	Since      time.Time `json:"since,omitzero"`
+	Broker     string    `json:"broker,omitempty"`
+	Confirm    string    `json:"confirm,omitempty"` // broker or backend
+	Cause      string    `json:"cause,omitempty"`   // why offline: refused, dns, tls, credentials, …
+	Error      string    `json:"error,omitempty"`
+	InFlight   int       `json:"inFlight"`
+	Reconnects uint64    `json:"reconnects"`
+	Resent     uint64    `json:"resent"`   // times the box went back to its cursor
+	Received   uint64    `json:"received"` // broadcasts stored
+	Rejected   uint64    `json:"rejected"` // messages that could not be read or were not allowed
+}
+
+// JournalStatus tells what is kept, and what the cloud does not have yet.
+type JournalStatus struct {
+	Epoch         string  `json:"epoch"`
+	StoredThrough uint64  `json:"storedThrough"`
+	SyncedThrough uint64  `json:"syncedThrough"`
+	Backlog       Backlog `json:"backlog"`
+	Segments      int     `json:"segments"`
+	Bytes         int64   `json:"bytes"`
+	Fault         string  `json:"fault,omitempty"` // why it does not take events; empty: it does
+}
+
+// Backlog is what waits for the cloud.
+type Backlog struct {
+	Events      uint64 `json:"events"`
+	Bytes       int64  `json:"bytes"`
+	OldestAgeMs int64  `json:"oldestAgeMs"`
+}
+
+// DiskStatus tells the room on the file system that holds the journal.
+type DiskStatus struct {
+	FreeBytes  uint64 `json:"freeBytes"`
+	TotalBytes uint64 `json:"totalBytes"`
+}
+
+// ClockStatus tells the time as the box sees it.
+type ClockStatus struct {
+	Now time.Time `json:"now"`
+	// Trusted is true once the system says its clock is synchronised.
+	Trusted bool `json:"trusted"`
+}
+
+// DiscoveryStatus tells what is announced on the LAN.
+type DiscoveryStatus struct {
+	State     string   `json:"state"` // off, announcing or failing
+	Instance  string   `json:"instance,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
+	Error     string   `json:"error,omitempty"`
+}
+
+// Stats is the answer of GET /api/v1/stats: the seed's getConnectionStats
+// (contract §7.1), flat for new callers and in its old shape beside it.
+type Stats struct {
+	TotalConnections int            `json:"totalConnections"`
+	VenueConnections map[string]int `json:"venueConnections"`
+	RoleConnections  map[string]int `json:"roleConnections"`
+
+	ConnectionStats ConnectionStats `json:"connectionStats"`
+	ServerStats     ServerStats     `json:"serverStats"`
+
+	Events  EventStats `json:"events"`
+	Backlog Backlog    `json:"backlog"`
+	Uplink  string     `json:"uplink"`
+	Stored  uint64     `json:"storedThrough"`
+	Synced  uint64     `json:"syncedThrough"`
+	Started time.Time  `json:"started"`
+}
+
+// ConnectionStats is the seed's object of that name.
+type ConnectionStats struct {
+	TotalConnections int            `json:"totalConnections"`
+	VenueConnections map[string]int `json:"venueConnections"`
+	RoleConnections  map[string]int `json:"roleConnections"`
+}
+
+// ServerStats is the seed's object of that name. Rooms counts one implicit
+// room per socket besides the joined ones, as the seed does.
+type ServerStats struct {
+	ConnectedClients int `json:"connectedClients"`
+	Rooms            int `json:"rooms"`
+}
+
+// EventStats counts events since the start.
+type EventStats struct {
+	Accepted   uint64 `json:"accepted"`
+	Duplicates uint64 `json:"duplicates"`
+	Refused    uint64 `json:"refused"`
+	Delivered  uint64 `json:"delivered"`
+}
+
+// Terminal is one row of GET /api/v1/terminals; the first six names are the
+// seed's (contract §3.7).
+type Terminal struct {
+	TerminalID    string    `json:"terminalId"`
+	Name          string    `json:"name,omitempty"`
+	IsOnline      bool      `json:"isOnline"`
+	HasSocket     bool      `json:"hasSocket"`
+	LastHeartbeat time.Time `json:"lastHeartbeat,omitzero"`
+	RegisteredAt  time.Time `json:"registeredAt,omitzero"`
+	UserID        string    `json:"userId,omitempty"`
+	Role          string    `json:"role,omitempty"`
+	Address       string    `json:"address,omitempty"`
+	HealthScore   *float64  `json:"healthScore,omitempty"`
+}
