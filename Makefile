@@ -1,0 +1,84 @@
+# Everything one does with this repository. Logic of more than three lines
+# lives in scripts/.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+CONFIG  ?= avoqado-edge.yaml
+ARGS    ?=
+
+# No C: one static binary per target. No paths of the building machine in it.
+GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	-ldflags '-s -w -X github.com/avoqado/avoqado-edge/internal/buildinfo.version=$(VERSION)'
+CMD     = ./cmd/avoqado-edge
+TARGETS = linux/arm/6 linux/arm/7 linux/arm64 linux/amd64
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/avoqado-edge for this machine
+	$(GOBUILD) -o bin/avoqado-edge $(CMD)
+
+.PHONY: run
+run: build ## Run the box with CONFIG=file (default avoqado-edge.yaml; make one with: bin/avoqado-edge config init)
+	bin/avoqado-edge run --config $(CONFIG) $(ARGS)
+
+.PHONY: dev
+dev: ## Run a whole venue on this machine: box, broker, back-end stand-in, clients (ARGS="--outage 30s")
+	go run $(CMD) dev $(ARGS)
+
+.PHONY: setup
+setup: ## Install what the tests need and this machine lacks (brokers, JDK, npm client)
+	scripts/setup
+
+.PHONY: test
+test: ## Run all tests, with real brokers and clients; sets the machine up first
+	scripts/setup && go test -timeout 20m ./...
+
+.PHONY: test-race
+test-race: ## Run the tests under the race detector, without the slow ones
+	scripts/setup --race && CGO_ENABLED=1 go test -race -short -timeout 20m ./...
+
+.PHONY: cover
+cover: ## Run the quick tests and show what they cover (coverage.html)
+	go test -short -coverpkg=./... -coverprofile=coverage.out ./...
+	go tool cover -html=coverage.out -o coverage.html
+	go tool cover -func=coverage.out | tail -n 1
+
+.PHONY: bench
+bench: ## Run the benchmarks (BENCH=pattern)
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+.PHONY: fmt
+fmt: ## Format the code and sort its imports
+	scripts/lint fmt
+
+.PHONY: vet
+vet: ## Run go vet
+	go vet ./...
+
+.PHONY: lint
+lint: ## Check format, style, arrows and library walls; what CI runs
+	scripts/lint run
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; needs the database at vuln.go.dev, so CI leaves it out
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+.PHONY: cross
+cross: $(addprefix dist/,$(TARGETS)) ## Build for every supported machine into dist/: arm 6, arm 7, arm64, amd64
+
+# dist/linux/arm/6 is GOOS/GOARCH/GOARM.
+.PHONY: $(addprefix dist/,$(TARGETS))
+$(addprefix dist/,$(TARGETS)): dist/%:
+	GOOS=$(word 1,$(subst /, ,$*)) GOARCH=$(word 2,$(subst /, ,$*)) GOARM=$(word 3,$(subst /, ,$*)) \
+		$(GOBUILD) -o $@/avoqado-edge $(CMD)
+
+.PHONY: check
+check: ## Run all that CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what make built; go's own cache stays
+	rm -rf bin dist .tools coverage.out coverage.html
+	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules

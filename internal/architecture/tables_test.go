@@ -1,0 +1,112 @@
+package architecture
+
+const module = "github.com/avoqado/avoqado-edge"
+
+// anything, as the only entry of a list, allows everything.
+var anything = []string{"*"}
+
+// arrows says which of our packages each of them may import, all by their
+// folder. A package without a row fails: a new one is a decision. Test files
+// may import any of ours.
+var arrows = map[string][]string{
+	"cmd/avoqado-edge":   {"internal/cli"},
+	"internal/api":       {"internal/auth", "internal/event"},
+	"internal/auth":      {"internal/event"},
+	"internal/buildinfo": {},
+	"internal/cli": {
+		"internal/api", "internal/auth", "internal/buildinfo", "internal/cloud", "internal/config",
+		"internal/daemon", "internal/event", "internal/journal", "internal/service", "internal/simulate",
+	},
+	"internal/cloud":  {"internal/event"},
+	"internal/config": {},
+	"internal/daemon": {
+		"internal/api", "internal/auth", "internal/buildinfo", "internal/config", "internal/discovery",
+		"internal/event", "internal/journal", "internal/lan", "internal/uplink",
+	},
+	"internal/discovery": {},
+	"internal/event":     {},
+	"internal/journal":   {"internal/event"},
+	"internal/lan":       {"internal/auth", "internal/event"},
+	"internal/service":   {},
+	"internal/simulate":  {"internal/event"},
+	"internal/uplink":    {"internal/event"},
+
+	// Only tests import these.
+	"internal/architecture": {},
+	"internal/boxtest":      anything,
+}
+
+// testOnly lists the packages whose every file counts as a test file.
+var testOnly = []string{"internal/architecture", "internal/boxtest"}
+
+// wall says which packages may import a library. Each owner must: a library
+// that nobody needs any more goes.
+type wall struct {
+	library string   // import path or the beginning of one
+	owners  []string // packages that are built on it
+	also    []string // packages that may use it besides
+}
+
+// walls lists every library; one that has no row here is refused. Test files
+// may import any of these.
+var walls = []wall{
+	// The six that everything stands on, each behind its own package.
+	{library: "github.com/zishang520/socket.io", owners: []string{"internal/lan"}},
+	{library: "go.etcd.io/bbolt", owners: []string{"internal/journal"}, also: []string{"internal/cloud"}},
+	{library: "github.com/eclipse/paho.mqtt.golang", owners: []string{"internal/uplink"}, also: []string{"internal/cloud"}},
+	{library: "github.com/golang-jwt/jwt/v5", owners: []string{"internal/auth"}},
+	{library: "github.com/grandcat/zeroconf", owners: []string{"internal/discovery"}},
+	{library: "github.com/kardianos/service", owners: []string{"internal/service"}},
+
+	// The chosen ones.
+	{library: "github.com/mochi-mqtt/server/v2", owners: []string{"internal/cloud"}},
+	{library: "github.com/spf13/cobra", owners: []string{"internal/cli"}},
+	{library: "github.com/goccy/go-yaml", owners: []string{"internal/config"}},
+	{library: "github.com/prometheus/client_golang", also: []string{"internal/api", "internal/daemon"}},
+	{library: "github.com/coreos/go-systemd/v22", also: []string{"internal/daemon"}},
+	{library: "github.com/miekg/dns", also: []string{"internal/discovery"}},
+	{library: "github.com/gorilla/websocket", also: []string{"internal/lan", "internal/simulate"}},
+
+	// Extensions of the standard library, and words.
+	{library: "github.com/google/uuid", also: anything},
+	{library: "golang.org/x", also: anything},
+
+	// Tests alone.
+	{library: "pgregory.net/rapid"},
+	{library: "github.com/rogpeppe/go-internal"},
+}
+
+// The sizes beyond which a thing is two things.
+const (
+	maxFileLines     = 500
+	maxFunctionLines = 100
+	maxMethods       = 5
+)
+
+// oversized lists what may be larger, each with its reason: a file by its path,
+// a function by its package and name, an interface likewise.
+var oversized = map[string]string{}
+
+// packageVars lists the package-level variables besides errors, embedded files,
+// regular expressions, byte literals and interface checks, each with its
+// reason. None of them is ever assigned to.
+var packageVars = map[string]string{
+	"internal/event.alertIdentity":   "column of the catalogue",
+	"internal/event.byKind":          "index of the catalogue",
+	"internal/event.catalogue":       "the table itself",
+	"internal/event.deleters":        "column of the catalogue",
+	"internal/event.floor":           "column of the catalogue",
+	"internal/event.orderIdentity":   "column of the catalogue",
+	"internal/event.orderers":        "column of the catalogue",
+	"internal/event.payers":          "column of the catalogue",
+	"internal/event.paymentIdentity": "column of the catalogue",
+	"internal/event.publishers":      "column of the catalogue",
+	"internal/event.settlers":        "column of the catalogue",
+	"internal/journal.castagnoli":    "table of a checksum",
+}
+
+// topFolders are the folders the repository has. Hidden ones belong to tools.
+var topFolders = []string{"cmd", "configs", "internal", "packaging", "scripts", "systemd"}
+
+// generated are folders that tools fill and git ignores; nothing looks inside.
+var generated = []string{"bin", "dist", "node_modules", "target", ".git", ".tools", ".idea", ".vscode"}
