@@ -1,0 +1,73 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const lockName = "LOCK"
+
+// takeLock makes this process the only one that has the journal open, until
+// the file is closed or the process ends, however it ends.
+func takeLock(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, syscall.LOCK_EX, dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	// The number only helps a human; the lock itself is the kernel's.
+	pid := strconv.Itoa(os.Getpid()) + "\n"
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), f.Close())
+	}
+	if _, err := f.WriteAt([]byte(pid), 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// shareLock keeps writers out while the journal is only read. It writes
+// nothing; without a lock file there is nothing to hold and it returns nil.
+func shareLock(dir string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, syscall.LOCK_SH, dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func flock(f *os.File, how int, dir string) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		text, _ := io.ReadAll(io.LimitReader(f, 32)) // unreadable: holder unknown
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		return &LockedError{Dir: dir, PID: pid}
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// syncDir makes names created, renamed or removed in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,295 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// meta.db holds what is small and changes in place:
+//
+//	journal         format, epoch, newest (the first seq of the newest segment)
+//	cursors         name → seq
+//	state/<space>   key → value, of other parts
+//
+// It is apart from the events so that a cursor never waits for them.
+const (
+	metaName   = "meta.db"
+	metaFormat = 1
+	metaMapped = 1 << 20
+)
+
+var (
+	journalBucket = []byte("journal")
+	cursorsBucket = []byte("cursors")
+	statePrefix   = "state/"
+	newestSegment = []byte("newest")
+)
+
+type meta struct {
+	path     string
+	counters *counters
+
+	// write is held by whoever changes the file, through its fsync.
+	write sync.Mutex
+
+	// mu guards what follows. Those who only read never wait for an fsync.
+	mu      sync.RWMutex
+	file    *boltFile
+	broken  bool // a commit failed: make a new file before the next one
+	epoch   event.Epoch
+	newest  event.Seq
+	cursors map[string]event.Seq
+}
+
+// createMeta makes the file of a new journal; see createSegment for the order.
+func createMeta(path string, c *counters, fill func(tx *bolt.Tx) error) (*boltFile, error) {
+	temp := path + tempSuffix
+	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	f, err := openBolt(temp, createFile, metaMapped, c)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.update(fill); err == nil {
+		err = publish(f, temp, path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close(), os.Remove(temp))
+	}
+	return f, nil
+}
+
+// fillMeta writes the journal's own part of the file.
+func fillMeta(tx *bolt.Tx, epoch event.Epoch, newest event.Seq, cursors map[string]event.Seq) error {
+	j, err := tx.CreateBucketIfNotExists(journalBucket)
+	if err != nil {
+		return err
+	}
+	c, err := tx.CreateBucketIfNotExists(cursorsBucket)
+	if err != nil {
+		return err
+	}
+	for name, seq := range cursors {
+		if err := c.Put([]byte(name), seqBytes(seq)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		j.Put(formatKey, seqBytes(metaFormat)),
+		j.Put(epochKey, []byte(epoch)),
+		j.Put(newestSegment, seqBytes(newest)))
+}
+
+// openMeta opens meta.db. ErrDamaged says that its content is lost.
+func openMeta(dir string, c *counters) (*meta, error) {
+	m := &meta{path: filepath.Join(dir, metaName), counters: c}
+	f, err := openBolt(m.path, writeFile, metaMapped, c)
+	if err != nil {
+		return nil, err
+	}
+	m.file = f
+	if err := f.view(m.load); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return m, nil
+}
+
+func (m *meta) load(tx *bolt.Tx) error {
+	j, c := tx.Bucket(journalBucket), tx.Bucket(cursorsBucket)
+	if j == nil || c == nil {
+		return fmt.Errorf("%w: no description", ErrDamaged)
+	}
+	if format := getSeq(j.Get(formatKey)); format > metaFormat {
+		return fmt.Errorf("format %d: %w", format, ErrNewer)
+	}
+	m.epoch = event.Epoch(j.Get(epochKey))
+	m.newest = getSeq(j.Get(newestSegment))
+	m.cursors = map[string]event.Seq{}
+	return c.ForEach(func(name, seq []byte) error {
+		m.cursors[string(name)] = getSeq(seq)
+		return nil
+	})
+}
+
+// update commits fn to meta.db and, on success, runs then under the lock that
+// readers take.
+func (m *meta) update(fn func(tx *bolt.Tx) error, then func()) error {
+	m.write.Lock()
+	defer m.write.Unlock()
+	return m.updateLocked(fn, then)
+}
+
+func (m *meta) updateLocked(fn func(tx *bolt.Tx) error, then func()) error {
+	if m.file == nil {
+		return ErrClosed
+	}
+	if m.broken {
+		if err := m.replace(); err != nil {
+			return fmt.Errorf("replace %s: %w", metaName, err)
+		}
+	}
+	if err := m.file.update(fn); err != nil {
+		m.broken = true
+		return fmt.Errorf("commit %s: %w", metaName, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	then()
+	return nil
+}
+
+// replace puts a new file in the place of one whose commit failed, with all
+// that can be read from it. Called with write held.
+func (m *meta) replace() error {
+	if m.file.stuck.Load() {
+		return ErrDamaged
+	}
+	var next *boltFile
+	err := m.file.view(func(old *bolt.Tx) (err error) {
+		next, err = createMeta(m.path, m.counters, func(tx *bolt.Tx) error {
+			return errors.Join(copyState(tx, old), fillMeta(tx, m.epoch, m.newest, m.cursors))
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.file
+	m.file, m.broken = next, false
+	return old.close()
+}
+
+func copyState(to, from *bolt.Tx) error {
+	return from.ForEach(func(name []byte, b *bolt.Bucket) error {
+		if len(name) < len(statePrefix) || string(name[:len(statePrefix)]) != statePrefix {
+			return nil
+		}
+		space, err := to.CreateBucket(name)
+		if err != nil {
+			return err
+		}
+		return b.ForEach(space.Put)
+	})
+}
+
+// moveCursor moves a cursor forward, durably, and makes it if there is none.
+func (m *meta) moveCursor(name string, to event.Seq) error {
+	m.write.Lock()
+	defer m.write.Unlock()
+	m.mu.RLock()
+	at, have := m.cursors[name]
+	m.mu.RUnlock()
+	if have && to <= at {
+		return nil // a late confirmation
+	}
+	return m.updateLocked(
+		func(tx *bolt.Tx) error { return tx.Bucket(cursorsBucket).Put([]byte(name), seqBytes(to)) },
+		func() { m.cursors[name] = to })
+}
+
+func (m *meta) setNewest(first event.Seq) error {
+	return m.update(
+		func(tx *bolt.Tx) error { return tx.Bucket(journalBucket).Put(newestSegment, seqBytes(first)) },
+		func() { m.newest = first })
+}
+
+func (m *meta) setEpoch(epoch event.Epoch) error {
+	return m.update(
+		func(tx *bolt.Tx) error { return tx.Bucket(journalBucket).Put(epochKey, []byte(epoch)) },
+		func() { m.epoch = epoch })
+}
+
+func (m *meta) put(space string, entries map[string][]byte) error {
+	return m.update(func(tx *bolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists([]byte(statePrefix + space))
+		if err != nil {
+			return err
+		}
+		for key, value := range entries {
+			if value == nil {
+				err = b.Delete([]byte(key))
+			} else {
+				err = b.Put([]byte(key), value)
+			}
+			if err != nil {
+				return fmt.Errorf("key %q: %w", key, err)
+			}
+		}
+		return nil
+	}, func() {})
+}
+
+func (m *meta) all(space string) (map[string][]byte, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.file == nil {
+		return nil, ErrClosed
+	}
+	entries := map[string][]byte{}
+	err := m.file.view(func(tx *bolt.Tx) error {
+		b := tx.Bucket([]byte(statePrefix + space))
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(key, value []byte) error {
+			entries[string(key)] = append([]byte{}, value...)
+			return nil
+		})
+	})
+	return entries, err
+}
+
+func (m *meta) cursor(name string) event.Seq {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.cursors[name]
+}
+
+// snapshot returns a copy of the cursors, and the seqs of the hindmost and the
+// foremost; ok is false if there are none.
+func (m *meta) snapshot() (cursors map[string]event.Seq, hindmost, foremost event.Seq, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, seq := range m.cursors {
+		if !ok || seq < hindmost {
+			hindmost = seq
+		}
+		foremost = max(foremost, seq)
+		ok = true
+	}
+	return maps.Clone(m.cursors), hindmost, foremost, ok
+}
+
+func (m *meta) close() error {
+	m.write.Lock()
+	defer m.write.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.file == nil {
+		return nil
+	}
+	f := m.file
+	m.file = nil
+	return f.close()
+}
+
+// setAside moves a damaged meta.db out of the way, keeping it for a human.
+func setAside(path string, now time.Time) (string, error) {
+	aside := fmt.Sprintf("%s.damaged-%s", path, now.UTC().Format("20060102T150405.000"))
+	if err := os.Rename(path, aside); err != nil {
+		return "", err
+	}
+	return aside, syncDir(filepath.Dir(path))
+}

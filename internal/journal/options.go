@@ -1,0 +1,55 @@
+package journal
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options say how a journal is kept. The zero value is a good journal.
+type Options struct {
+	// SegmentBytes is the size at which a new segment is begun. Default 32 MiB.
+	SegmentBytes int64
+
+	// RetainFor and RetainBytes say how long events are kept that every cursor
+	// has passed: whichever is exceeded first lets go of the oldest segment.
+	// What a cursor has not passed stays. Default 7 days and 1 GiB.
+	RetainFor   time.Duration
+	RetainBytes int64
+
+	// QueueEvents and QueueBytes bound what waits for the next commit; who
+	// comes then waits for room. Default 4096 events and 16 MiB.
+	QueueEvents int
+	QueueBytes  int64
+
+	Log *slog.Logger     // default: discard
+	Now func() time.Time // wall clock for retention; default time.Now
+}
+
+func (o Options) withDefaults() Options {
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = 32 << 20
+	}
+	if o.RetainFor <= 0 {
+		o.RetainFor = 7 * 24 * time.Hour
+	}
+	if o.RetainBytes <= 0 {
+		o.RetainBytes = 1 << 30
+	}
+	if o.QueueEvents <= 0 {
+		o.QueueEvents = 4096
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 16 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// mapped is the address space reserved for the active segment: what it grows
+// to, and room for the last batch and the key table.
+func (o Options) mapped() int64 { return 2 * o.SegmentBytes }

@@ -1,0 +1,166 @@
+package journal
+
+import (
+	"context"
+	"runtime"
+	"sync"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// A batch is bounded so that one commit stays short, and with it the wait of
+// whoever comes next.
+const (
+	batchEvents = 1024
+	batchBytes  = 1 << 20
+)
+
+// entry is one event on its way to disk.
+type entry struct {
+	event  *event.Event
+	record []byte
+	answer func(event.Receipt, error)
+}
+
+// queue is where callers meet the writer: many put, one takes.
+//
+//	Append ─┐
+//	Append ─┼─► waiting ≤ QueueEvents, QueueBytes ─► take ─► ≤ 1 batch ─► commit
+//	Enqueue ┘   (full: they wait for room)
+type queue struct {
+	maxEvents int
+	maxBytes  int64
+	maxBatch  int // bytes
+
+	filled chan struct{} // capacity 1: something waits
+
+	mu      sync.Mutex // guards below
+	waiting []entry
+	bytes   int64
+	room    chan struct{} // closed when room was made; nil: nobody waits for it
+	closed  bool
+	full    uint64 // how often a caller had to wait for room
+}
+
+func (q *queue) init(o Options) {
+	q.maxEvents, q.maxBytes = o.QueueEvents, o.QueueBytes
+	q.maxBatch = int(min(batchBytes, o.SegmentBytes))
+	q.filled = make(chan struct{}, 1)
+}
+
+// put adds an entry, waiting for room until ctx ends.
+func (q *queue) put(ctx context.Context, e entry) error {
+	waited := false
+	for {
+		q.mu.Lock()
+		if q.closed {
+			q.mu.Unlock()
+			return ErrClosed
+		}
+		// A single event larger than QueueBytes still gets its turn.
+		if len(q.waiting) == 0 ||
+			len(q.waiting) < q.maxEvents && q.bytes+int64(len(e.record)) <= q.maxBytes {
+			q.waiting = append(q.waiting, e)
+			q.bytes += int64(len(e.record))
+			q.mu.Unlock()
+			select {
+			case q.filled <- struct{}{}:
+			default:
+			}
+			return nil
+		}
+		if q.room == nil {
+			q.room = make(chan struct{})
+		}
+		if !waited {
+			q.full++
+			waited = true
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take returns the next batch, waiting for one. When ctx ends it closes the
+// queue, hands out what still waits, and then returns nothing.
+func (q *queue) take(ctx context.Context, into []entry) []entry {
+	for {
+		if ctx.Err() != nil {
+			q.close()
+		}
+		q.settle()
+		q.mu.Lock()
+		batch := into[:0]
+		size := 0
+		for _, e := range q.waiting {
+			if len(batch) == batchEvents || len(batch) > 0 && size+len(e.record) > q.maxBatch {
+				break
+			}
+			batch = append(batch, e)
+			size += len(e.record)
+		}
+		n := copy(q.waiting, q.waiting[len(batch):])
+		clear(q.waiting[n:])
+		q.waiting = q.waiting[:n]
+		q.bytes -= int64(size)
+		if q.room != nil && len(batch) > 0 {
+			close(q.room)
+			q.room = nil
+		}
+		closed := q.closed
+		q.mu.Unlock()
+		if len(batch) > 0 || closed {
+			return batch
+		}
+		select {
+		case <-q.filled:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// settle lets callers that the last commit has just answered come back before
+// the next batch is closed. Without it a batch of one is committed while they
+// are still waking up, and they share only every other commit.
+func (q *queue) settle() {
+	for before := 0; ; {
+		runtime.Gosched()
+		n, _ := q.depth()
+		if n <= before || n >= batchEvents {
+			return
+		}
+		before = n
+	}
+}
+
+// close refuses everything from now on; what waits stays to be taken.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+// drain closes the queue and returns what waits.
+func (q *queue) drain() []entry {
+	q.close()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := q.waiting
+	q.waiting, q.bytes = nil, 0
+	return waiting
+}
+
+func (q *queue) depth() (events int, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting), q.bytes
+}

@@ -1,0 +1,288 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// A record is one event on disk:
+//
+//	length   uint32 LE   bytes from crc32c on
+//	crc32c   uint32 LE   of everything behind it
+//	seq      uint64 LE
+//	version  byte        1
+//	fields               tag (byte), length (uvarint), value; any order
+//
+// A reader skips tags it does not know, so a newer box can add fields that an
+// older one reads past. The epoch is the segment's.
+const (
+	recordVersion = 1
+	lengthSize    = 4
+	headSize      = 4 + 8 + 1 // crc32c, seq, version
+
+	// maxRecord bounds an encoded event, in bytes. It is far above what
+	// event.MaxPayload allows.
+	maxRecord = 1 << 20
+)
+
+// The tags. Numbers are never reused.
+const (
+	tagID byte = iota + 1
+	tagKind
+	tagOrigin
+	tagClass
+	tagTime
+	tagSubject
+	tagActor
+	tagRole
+	tagTerminal
+	tagCorrelationID
+	tagVenue
+	tagTable
+	tagOrder
+	tagAudienceRole
+	tagUser
+	tagAudienceTerminal
+	tagExcept
+	tagSender
+	tagExpires
+	tagDedupKey
+	tagDigest
+	tagPayload
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errRecord = errors.New("record does not match its checksum")
+
+// encode returns the record of e with seq and checksum still open: see stamp.
+func encode(e *event.Event) ([]byte, error) {
+	b := make([]byte, lengthSize+headSize, weigh(e))
+	b[lengthSize+headSize-1] = recordVersion
+	b = putText(b, tagID, string(e.ID))
+	b = putText(b, tagKind, string(e.Kind))
+	b = append(b, tagOrigin, 1, byte(e.Origin), tagClass, 1, byte(e.Class))
+	b = putTime(b, tagTime, e.Time)
+	b = putText(b, tagSubject, e.Subject)
+	b = putText(b, tagActor, e.Actor)
+	b = putText(b, tagRole, string(e.Role))
+	b = putText(b, tagTerminal, e.Terminal)
+	b = putText(b, tagCorrelationID, e.CorrelationID)
+	if e.Audience.Venue {
+		b = append(b, tagVenue, 0)
+	}
+	b = putList(b, tagTable, e.Audience.Tables)
+	b = putList(b, tagOrder, e.Audience.Orders)
+	b = putList(b, tagAudienceRole, e.Audience.Roles)
+	b = putList(b, tagUser, e.Audience.Users)
+	b = putList(b, tagAudienceTerminal, e.Audience.Terminals)
+	b = putList(b, tagExcept, e.Audience.Except)
+	b = putText(b, tagSender, e.Sender)
+	b = putTime(b, tagExpires, e.Expires)
+	b = putText(b, tagDedupKey, e.DedupKey)
+	if e.Digest != 0 {
+		b = append(b, tagDigest, 8)
+		b = binary.LittleEndian.AppendUint64(b, e.Digest)
+	}
+	b = append(b, tagPayload)
+	b = binary.AppendUvarint(b, uint64(len(e.Payload)))
+	b = append(b, e.Payload...)
+	if len(b) > maxRecord {
+		return nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(b))
+	}
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-lengthSize))
+	return b, nil
+}
+
+// stamp completes an encoded record with its position.
+func stamp(record []byte, seq event.Seq) {
+	body := record[lengthSize:]
+	binary.LittleEndian.PutUint64(body[4:], uint64(seq))
+	binary.LittleEndian.PutUint32(body, crc32.Checksum(body[4:], castagnoli))
+}
+
+// cut takes the first record off b. Its contents are not verified yet.
+func cut(b []byte) (record, rest []byte, err error) {
+	if len(b) < lengthSize+headSize {
+		return nil, nil, errRecord
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n < headSize || uint64(n) > uint64(len(b)-lengthSize) {
+		return nil, nil, errRecord
+	}
+	end := lengthSize + int(n)
+	return b[:end], b[end:], nil
+}
+
+// verify checks a record that cut returned against its checksum and the
+// position it stands at.
+func verify(record []byte, seq event.Seq) error {
+	body := record[lengthSize:]
+	if crc32.Checksum(body[4:], castagnoli) != binary.LittleEndian.Uint32(body) ||
+		event.Seq(binary.LittleEndian.Uint64(body[4:])) != seq {
+		return errRecord
+	}
+	if v := body[headSize-1]; v != recordVersion {
+		return fmt.Errorf("record of version %d: %w", v, ErrNewer)
+	}
+	return nil
+}
+
+// decode returns the event in a verified record. It shares no memory with it:
+// the record lies in a mapped page that may be gone a moment later.
+func decode(record []byte, seq event.Seq, epoch event.Epoch) (event.Event, error) {
+	e := event.Event{Epoch: epoch, Seq: seq}
+	err := fields(record, func(tag byte, value []byte) {
+		a := &e.Audience
+		switch tag {
+		case tagID:
+			e.ID = event.ID(value)
+		case tagKind:
+			e.Kind = event.Kind(value)
+		case tagOrigin:
+			e.Origin = event.Origin(first(value))
+		case tagClass:
+			e.Class = event.Class(first(value))
+		case tagTime:
+			e.Time = getTime(value)
+		case tagSubject:
+			e.Subject = string(value)
+		case tagActor:
+			e.Actor = string(value)
+		case tagRole:
+			e.Role = event.Role(value)
+		case tagTerminal:
+			e.Terminal = string(value)
+		case tagCorrelationID:
+			e.CorrelationID = string(value)
+		case tagVenue:
+			a.Venue = true
+		case tagTable:
+			a.Tables = append(a.Tables, string(value))
+		case tagOrder:
+			a.Orders = append(a.Orders, string(value))
+		case tagAudienceRole:
+			a.Roles = append(a.Roles, event.Role(value))
+		case tagUser:
+			a.Users = append(a.Users, string(value))
+		case tagAudienceTerminal:
+			a.Terminals = append(a.Terminals, string(value))
+		case tagExcept:
+			a.Except = append(a.Except, event.Role(value))
+		case tagSender:
+			e.Sender = string(value)
+		case tagExpires:
+			e.Expires = getTime(value)
+		case tagDedupKey:
+			e.DedupKey = string(value)
+		case tagDigest:
+			e.Digest = getUint64(value)
+		case tagPayload:
+			e.Payload = slices.Clone(value)
+		}
+	})
+	return e, err
+}
+
+// field returns one field of a verified record without decoding the others,
+// nil if it has none. The result lies in the record's memory.
+func field(record []byte, want byte) []byte {
+	var found []byte
+	_ = fields(record, func(tag byte, value []byte) { // a bad tail hides no earlier field
+		if tag == want {
+			found = value
+		}
+	})
+	return found
+}
+
+func fields(record []byte, each func(tag byte, value []byte)) error {
+	b := record[lengthSize+headSize:]
+	for len(b) > 0 {
+		n, w := binary.Uvarint(b[1:])
+		if w <= 0 || n > uint64(len(b)-1-w) {
+			return errRecord
+		}
+		end := 1 + w + int(n)
+		each(b[0], b[1+w:end])
+		b = b[end:]
+	}
+	return nil
+}
+
+func putText(b []byte, tag byte, text string) []byte {
+	if text == "" {
+		return b
+	}
+	b = append(b, tag)
+	b = binary.AppendUvarint(b, uint64(len(text)))
+	return append(b, text...)
+}
+
+func putList[S ~string](b []byte, tag byte, list []S) []byte {
+	for _, text := range list {
+		b = append(b, tag)
+		b = binary.AppendUvarint(b, uint64(len(text)))
+		b = append(b, text...)
+	}
+	return b
+}
+
+func putTime(b []byte, tag byte, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	b = append(b, tag, 8)
+	return binary.LittleEndian.AppendUint64(b, uint64(t.UnixMilli()))
+}
+
+func getTime(value []byte) time.Time {
+	return time.UnixMilli(int64(getUint64(value))).UTC()
+}
+
+func getUint64(value []byte) uint64 {
+	if len(value) != 8 {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(value)
+}
+
+func first(value []byte) byte {
+	if len(value) == 0 {
+		return 0
+	}
+	return value[0]
+}
+
+// toMillis rounds a time to what a record keeps of it.
+func toMillis(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMilli(t.UnixMilli()).UTC()
+}
+
+// weigh returns an upper estimate of an event's encoded size, in bytes. It is
+// what the bounds on queue, ring and Read are counted in.
+func weigh(e *event.Event) int {
+	n := 128 + len(e.ID) + len(e.Kind) + len(e.Subject) + len(e.Actor) + len(e.Role) +
+		len(e.Terminal) + len(e.CorrelationID) + len(e.Sender) + len(e.DedupKey) + len(e.Payload)
+	a := &e.Audience
+	for _, list := range [][]string{a.Tables, a.Orders, a.Users, a.Terminals} {
+		for _, text := range list {
+			n += 4 + len(text)
+		}
+	}
+	for _, list := range [][]event.Role{a.Roles, a.Except} {
+		for _, role := range list {
+			n += 4 + len(role)
+		}
+	}
+	return n
+}

@@ -1,0 +1,202 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// walk visits the batches of the segment in order, beginning with the one that
+// holds from, in read transactions of bounded length. fn returns false to end.
+// The batch lies in mapped memory and is valid inside fn only.
+func (s *segment) walk(from event.Seq, fn func(first event.Seq, batch []byte) bool) error {
+	for more := true; more; {
+		err := s.view(func(tx *bolt.Tx) error {
+			c := tx.Cursor()
+			k, _ := c.Seek(batchName(from))
+			if first, ok := batchFirst(k); !ok || first != from {
+				if k == nil {
+					k, _ = c.Last()
+				} else {
+					k, _ = c.Prev()
+				}
+				if _, ok := batchFirst(k); !ok { // before the first batch
+					k, _ = c.Seek(batchName(0))
+				}
+			}
+			for range walkBatches {
+				first, ok := batchFirst(k)
+				if !ok {
+					more = false
+					return nil
+				}
+				var batch []byte
+				if b := tx.Bucket(k); b != nil {
+					batch = b.Get(recordsKey)
+				}
+				if more = fn(first, batch); !more {
+					return nil
+				}
+				k, _ = c.Next()
+			}
+			next, ok := batchFirst(k)
+			from, more = next, ok
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const countSize = 4 // the number of records, in front of a batch
+
+// newBatch returns an empty batch in buf's memory; closeBatch completes it.
+func newBatch(buf []byte) []byte { return append(buf[:0], 0, 0, 0, 0) }
+
+func closeBatch(batch []byte, count int) {
+	binary.LittleEndian.PutUint32(batch, uint32(count))
+}
+
+// batchRecords visits the records of a batch in order. A damaged one is passed
+// with its error; where its length is wrong too, so are all behind it. It
+// returns the last seq of the batch.
+func batchRecords(first event.Seq, batch []byte, fn func(seq event.Seq, record []byte, err error) bool) event.Seq {
+	if len(batch) < countSize {
+		fn(first, nil, errRecord)
+		return first
+	}
+	count := binary.LittleEndian.Uint32(batch)
+	if least := uint32(lengthSize + headSize); count == 0 || count > uint32(len(batch))/least {
+		count = 1 // nonsense; the event the batch is named after was there
+	}
+	last := first + event.Seq(count) - 1
+	rest := batch[countSize:]
+	for seq := first; seq <= last; seq++ {
+		var record []byte
+		var err error
+		if record, rest, err = cut(rest); err == nil {
+			err = verify(record, seq)
+		}
+		if !fn(seq, record, err) {
+			break
+		}
+	}
+	return last
+}
+
+// read returns events of the segment from the seq from on, up to limit and
+// within the bounds; at least one, or an error. A range at the front that
+// cannot be read is a *LostError; one behind readable events ends the result.
+func (s *segment) read(from, limit event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
+	var events []event.Event
+	var lost *LostError
+	next := from
+	full := func() bool { return len(events) >= maxEvents || maxBytes <= 0 }
+	var epoch event.Epoch
+	info, err := s.info()
+	if err == nil {
+		epoch = info.epoch
+		err = s.walk(from, func(first event.Seq, batch []byte) bool {
+			if first > limit {
+				return false
+			}
+			if first > next { // a hole in the file
+				if len(events) == 0 && lost == nil {
+					lost = &LostError{From: next, To: first - 1, Err: ErrDamaged}
+				}
+				return false
+			}
+			batchRecords(first, batch, func(seq event.Seq, record []byte, err error) bool {
+				if seq < next {
+					return true
+				}
+				if seq > limit || full() {
+					return false
+				}
+				var e event.Event
+				if err == nil {
+					e, err = decode(record, seq, epoch)
+				}
+				if err != nil {
+					if len(events) > 0 {
+						return false
+					}
+					if lost == nil {
+						lost = &LostError{From: seq, Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
+					}
+					lost.To = seq
+					next = seq + 1
+					return true
+				}
+				if lost != nil {
+					return false
+				}
+				events = append(events, e)
+				maxBytes -= weigh(&e)
+				next = seq + 1
+				return true
+			})
+			return lost == nil && !full() && next <= limit
+		})
+	}
+	switch {
+	case len(events) > 0:
+		return events, nil // what is behind them is met by the next read
+	case lost != nil:
+		return nil, lost
+	case err != nil && !isDamage(err):
+		return nil, err
+	}
+	return nil, &LostError{From: from, To: limit, Err: err} // the file ends early
+}
+
+// scanned is what reading a whole segment tells.
+type scanned struct {
+	last    event.Seq // zero: no events
+	newest  time.Time // of the last readable event
+	bytes   int64     // of all records
+	keys    keyIndex
+	damaged []LostError
+}
+
+// scan reads the whole segment, verifying every record. An error says that it
+// could not be read to its end; what was read until then is returned too.
+func (s *segment) scan() (scanned, error) {
+	r := scanned{keys: keyIndex{}}
+	next := s.first
+	lose := func(from, to event.Seq, err error) {
+		if n := len(r.damaged); n > 0 && r.damaged[n-1].To+1 == from {
+			r.damaged[n-1].To = to
+			return
+		}
+		r.damaged = append(r.damaged, LostError{From: from, To: to, Err: err})
+	}
+	err := s.walk(s.first, func(first event.Seq, batch []byte) bool {
+		if first > next {
+			lose(next, first-1, ErrDamaged)
+		}
+		r.bytes += int64(len(batch))
+		r.last = batchRecords(first, batch, func(seq event.Seq, record []byte, err error) bool {
+			if err != nil {
+				lose(seq, seq, err)
+				return true
+			}
+			if key := field(record, tagDedupKey); key != nil {
+				r.keys.add(hashKey(key), seq)
+			}
+			if at := field(record, tagTime); at != nil {
+				r.newest = getTime(at)
+			}
+			return true
+		})
+		next = r.last + 1
+		return true
+	})
+	return r, err
+}

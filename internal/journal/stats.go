@@ -1,0 +1,69 @@
+package journal
+
+import (
+	"path/filepath"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// Stats are facts about an open journal.
+type Stats struct {
+	Epoch    event.Epoch
+	First    event.Seq // oldest kept
+	Stored   event.Seq // newest on disk
+	Segments int
+	Bytes    int64 // of all files, as they take disk
+	Cursors  map[string]event.Seq
+
+	Counters
+
+	BytesWritten int64 // by bbolt to its files; the file system adds its own
+	Fsyncs       int64 // fdatasync, fsync and directory syncs
+
+	QueueEvents int    // waiting for the next commit
+	QueueBytes  int64  // of their records
+	QueueFull   uint64 // callers that had to wait for room
+
+	Err error // why events cannot be stored just now; nil: healthy
+}
+
+// Counters count since Open.
+type Counters struct {
+	Commits    uint64
+	Events     uint64 // stored, without duplicates
+	Trimmed    uint64 // segments deleted
+	Damages    uint64 // findings of damage at open and after failed writes
+	LostRanges uint64 // ranges that readers met and could not read
+	LostEvents uint64 // events in them
+}
+
+// EventsPerCommit returns how many events shared a commit on average.
+func (s *Stats) EventsPerCommit() float64 {
+	if s.Commits == 0 {
+		return 0
+	}
+	return float64(s.Events) / float64(s.Commits)
+}
+
+// Stats returns the facts at this moment. It costs a stat per segment.
+func (j *Journal) Stats() Stats {
+	s := Stats{
+		First:        j.First(),
+		Stored:       j.Stored(),
+		Bytes:        j.diskBytes() + diskBytes(filepath.Join(j.dir, metaName)),
+		BytesWritten: j.disk.bytes.Load(),
+		Fsyncs:       j.disk.syncs.Load(),
+	}
+	s.Cursors, _, _, _ = j.meta.snapshot()
+	s.QueueEvents, s.QueueBytes = j.queue.depth()
+	j.queue.mu.Lock()
+	s.QueueFull = j.queue.full
+	j.queue.mu.Unlock()
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	s.Epoch, s.Segments, s.Counters, s.Err = j.epoch, len(j.segments), j.counts, j.unwell
+	return s
+}
+
+// Healthy reports whether the last attempt to store an event succeeded.
+func (s *Stats) Healthy() bool { return s.Err == nil }

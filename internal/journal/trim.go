@@ -1,0 +1,155 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// Trim deletes the oldest segments that every cursor has passed and that are
+// past retention, by age or because the journal is larger than it should be,
+// and returns how many. The newest segment always stays. Run trims by itself.
+//
+//	forget the segment, unlink, fsync directory    crash: it is there again
+//
+// Oldest first, so that a crash in between leaves no hole.
+func (j *Journal) Trim() (deleted int, err error) {
+	j.trimming.Lock()
+	defer j.trimming.Unlock()
+	for {
+		s := j.trimmable()
+		if s == nil {
+			break
+		}
+		j.mu.Lock()
+		j.segments = j.segments[1:]
+		j.mu.Unlock()
+		j.pool.forget(s)
+		s.kill(errTrimmed) // waits for its readers
+		if err := os.Remove(s.path); err != nil {
+			return deleted, fmt.Errorf("trim segment %d: %w", s.first, err)
+		}
+		deleted++
+	}
+	if deleted > 0 {
+		if err := syncDir(j.dir); err != nil {
+			return deleted, fmt.Errorf("trim: %w", err)
+		}
+		j.mu.Lock()
+		j.counts.Trimmed += uint64(deleted)
+		j.mu.Unlock()
+	}
+	return deleted, nil
+}
+
+// trimmable returns the oldest segment if it may go.
+func (j *Journal) trimmable() *segment {
+	j.mu.RLock()
+	if len(j.segments) < 2 {
+		j.mu.RUnlock()
+		return nil
+	}
+	s, last := j.segments[0], j.segments[1].first-1
+	j.mu.RUnlock()
+	if _, hindmost, _, ok := j.meta.snapshot(); ok && hindmost < last {
+		return nil
+	}
+	if s.age(j.o.Now()) <= j.o.RetainFor && j.diskBytes() <= j.o.RetainBytes {
+		return nil
+	}
+	return s
+}
+
+// age returns how long ago the last event of the segment was accepted.
+func (s *segment) age(now time.Time) time.Duration {
+	if a, err := s.info(); err == nil && a.sealed {
+		return now.Sub(a.newest)
+	}
+	info, err := os.Stat(s.path) // never sealed, or damaged: when it was written
+	if err != nil {
+		return 0
+	}
+	return now.Sub(info.ModTime())
+}
+
+// diskBytes returns what all segments take on disk.
+func (j *Journal) diskBytes() int64 {
+	var sum int64
+	for _, path := range j.paths() {
+		sum += diskBytes(path)
+	}
+	return sum
+}
+
+func (j *Journal) paths() []string {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	paths := make([]string, len(j.segments))
+	for i, s := range j.segments {
+		paths[i] = s.path
+	}
+	return paths
+}
+
+// diskBytes returns what a file takes on disk, which is less than its length
+// while bbolt has not used all of it.
+func diskBytes(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0 // just deleted
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Blocks * 512
+	}
+	return info.Size()
+}
+
+// Backlog is what a follower has before it.
+type Backlog struct {
+	Events uint64
+	Bytes  int64     // on disk, estimated from file sizes
+	Oldest time.Time // when the first of them was accepted; zero: none, or unreadable
+}
+
+// Backlog returns what lies behind the named cursor. It costs one seek and a
+// stat per segment, however long the backlog is.
+func (j *Journal) Backlog(name string) Backlog {
+	after, stored := j.Cursor(name), j.Stored()
+	if after >= stored {
+		return Backlog{}
+	}
+	b := Backlog{Events: uint64(stored - after)}
+	type span struct {
+		path        string
+		first, last event.Seq
+	}
+	var spans []span
+	j.mu.RLock()
+	for i, s := range j.segments {
+		last := stored
+		if i+1 < len(j.segments) {
+			last = j.segments[i+1].first - 1
+		}
+		if last > after && last >= s.first {
+			spans = append(spans, span{s.path, s.first, last})
+		}
+	}
+	j.mu.RUnlock()
+	for _, s := range spans {
+		size := diskBytes(s.path)
+		if after >= s.first { // only the part behind the cursor
+			size = int64(float64(size) * float64(s.last-after) / float64(s.last-s.first+1))
+		}
+		b.Bytes += size
+	}
+	if len(spans) > 0 && after+1 < spans[0].first {
+		b.Events = uint64(stored - spans[0].first + 1) // the rest is gone by retention
+	}
+	if events, err := j.Read(after, 1, 1); err == nil && len(events) > 0 {
+		b.Oldest = events[0].Time
+	}
+	return b
+}

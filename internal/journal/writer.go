@@ -1,0 +1,393 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+const trimEvery = time.Minute
+
+// writer is the state of the one goroutine that writes events.
+type writer struct {
+	next    event.Seq // of the next event to store
+	active  *segment  // nil: begin a new one first
+	full    bool      // active has reached its size
+	keys    keyIndex  // of the active segment
+	newest  time.Time // of the last event in it
+	records int64     // bytes of records in it
+
+	// rescue holds acknowledged events that a failed segment no longer
+	// returns; they open the next one.
+	rescue []event.Event
+
+	batch []byte // reused
+}
+
+// leave lets go of the active segment: the next event opens a new one.
+func (w *writer) leave() {
+	w.active, w.full, w.keys, w.newest, w.records = nil, false, nil, time.Time{}, 0
+}
+
+// Run stores what Append and Enqueue bring, and trims. When ctx ends it stores
+// and answers what was queued by then, refuses the rest with ErrClosed and
+// returns nil. Disk errors do not end it: the waiting callers get them, and
+// Stats tells, until a commit succeeds again.
+func (j *Journal) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { j.trimLoop(ctx) })
+	batch := make([]entry, 0, batchEvents)
+	for {
+		batch = j.queue.take(ctx, batch)
+		if len(batch) == 0 {
+			break
+		}
+		j.commit(batch)
+		clear(batch)
+	}
+	wg.Wait()
+	j.finish()
+	return nil
+}
+
+func (j *Journal) trimLoop(ctx context.Context) {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-j.trims:
+		}
+		if n, err := j.Trim(); err != nil {
+			j.o.Log.Error("trim journal", "err", err)
+		} else if n > 0 {
+			j.o.Log.Info("journal trimmed", "segments", n, "first", j.First())
+		}
+	}
+}
+
+// outcome is what became of one entry of a batch.
+type outcome struct {
+	seq   event.Seq // stored here, if not zero
+	same  int       // else: a repeat of this entry of the batch, if not negative
+	first event.Receipt
+	err   error
+}
+
+// commit stores one batch and answers it.
+//
+//	records, one bucket → pages, fdatasync → meta page, fdatasync
+//	                                                       ◄── COMMIT POINT
+//	→ tail, Stored, followers → answers
+//
+// A crash before the commit point: none of the batch is there, nobody was
+// answered. After it: all of it is there, and whoever was not answered asks
+// again and gets the same receipt, if the event carries a key.
+func (j *Journal) commit(batch []entry) {
+	w := &j.writer
+	if err := j.ready(); err != nil {
+		refuse(batch, err)
+		return
+	}
+	outcomes := make([]outcome, len(batch))
+	inBatch := map[string]int{}
+	buf := newBatch(w.batch)
+	seq := w.next
+	for i, e := range batch {
+		o := &outcomes[i]
+		o.same = -1
+		if key := e.event.DedupKey; key != "" {
+			if at, ok := inBatch[key]; ok {
+				o.same = at
+				o.err = sameEvent(batch[at].event, e.event)
+				continue
+			}
+			if before, ok := j.findKey(key); ok {
+				o.first, o.err = duplicate(&before), sameEvent(&before, e.event)
+				continue
+			}
+			inBatch[key] = i
+		}
+		stamp(e.record, seq)
+		buf = append(buf, e.record...)
+		o.seq = seq
+		seq++
+	}
+	w.batch = buf
+	if seq > w.next {
+		closeBatch(buf, int(seq-w.next))
+		size, err := w.active.append(w.next, buf)
+		if err != nil {
+			err = fmt.Errorf("store events: %w", err)
+			j.abandon(err)
+			refuse(batch, err)
+			return
+		}
+		w.full = size+int64(len(buf)) >= j.o.SegmentBytes
+		w.records += int64(len(buf))
+		j.publish(batch, outcomes)
+	}
+	answer(batch, outcomes)
+}
+
+// publish makes a committed batch visible.
+func (j *Journal) publish(batch []entry, outcomes []outcome) {
+	w := &j.writer
+	count := 0
+	for i, o := range outcomes {
+		if o.seq == 0 {
+			continue
+		}
+		e := batch[i].event
+		e.Seq, e.Epoch = o.seq, w.active.about.epoch
+		if e.DedupKey != "" {
+			w.keys.add(hashKey(e.DedupKey), e.Seq)
+		}
+		if !e.Time.IsZero() {
+			w.newest = e.Time
+		}
+		j.tail.add(e)
+		w.next = e.Seq + 1
+		count++
+	}
+	j.mu.Lock()
+	j.counts.Commits++
+	j.counts.Events += uint64(count)
+	if j.unwell != nil {
+		j.o.Log.Info("journal stores events again")
+		j.unwell = nil
+	}
+	j.mu.Unlock()
+	j.stored.Store(uint64(w.next - 1))
+	j.tail.announce()
+}
+
+func answer(batch []entry, outcomes []outcome) {
+	for i, o := range outcomes {
+		e := batch[i]
+		switch {
+		case o.err != nil:
+			e.answer(event.Receipt{}, o.err)
+		case o.seq != 0:
+			e.answer(receipt(e.event), nil)
+		case o.same >= 0:
+			e.answer(duplicate(batch[o.same].event), nil)
+		default:
+			e.answer(o.first, nil)
+		}
+	}
+}
+
+func refuse(batch []entry, err error) {
+	for _, e := range batch {
+		e.answer(event.Receipt{}, err)
+	}
+}
+
+func receipt(e *event.Event) event.Receipt {
+	return event.Receipt{ID: e.ID, Epoch: e.Epoch, Seq: e.Seq, Time: e.Time}
+}
+
+func duplicate(first *event.Event) event.Receipt {
+	r := receipt(first)
+	r.Duplicate = true
+	return r
+}
+
+func sameEvent(first, again *event.Event) error {
+	if first.Digest != again.Digest {
+		return fmt.Errorf("%w: %s", ErrKeyReuse, first.ID)
+	}
+	return nil
+}
+
+// findKey returns the kept event with the key, if there is one. A segment that
+// cannot be read cannot say, and is taken not to have it: refusing every event
+// with a key because of it would be worse.
+func (j *Journal) findKey(key string) (event.Event, bool) {
+	hash := hashKey(key)
+	check := func(seqs []event.Seq) (event.Event, bool) {
+		for _, seq := range seqs {
+			if e, err := j.event(seq); err == nil && e.DedupKey == key {
+				return e, true
+			}
+		}
+		return event.Event{}, false
+	}
+	if e, ok := check(j.writer.keys[hash]); ok {
+		return e, true
+	}
+	j.mu.RLock()
+	segments := j.segments[:len(j.segments):len(j.segments)]
+	j.mu.RUnlock()
+	for _, s := range segments {
+		if s == j.writer.active {
+			continue
+		}
+		seqs, err := s.candidates(hash)
+		if err != nil {
+			j.reportLost(&LostError{From: s.first, To: s.first, Err: err})
+			continue
+		}
+		if e, ok := check(seqs); ok {
+			return e, true
+		}
+	}
+	return event.Event{}, false
+}
+
+// ready makes sure that there is a segment to append to, beginning a new one
+// when the active one is full or none is left.
+func (j *Journal) ready() error {
+	w := &j.writer
+	if w.active != nil && !w.full {
+		return nil
+	}
+	if w.active != nil {
+		s := w.active
+		if err := s.seal(w.next-1, w.newest, w.keys); err != nil {
+			j.abandon(fmt.Errorf("seal segment %d: %w", s.first, err))
+		} else {
+			w.leave()
+			if err := s.release(); err != nil {
+				j.o.Log.Warn("close sealed segment", "first", s.first, "err", err)
+			}
+			select {
+			case j.trims <- struct{}{}:
+			default:
+			}
+		}
+	}
+	if err := j.beginSegment(); err != nil {
+		j.setUnwell(err)
+		return err
+	}
+	return nil
+}
+
+// beginSegment opens a new segment at the writer's position, or at the first
+// of the events to rescue.
+func (j *Journal) beginSegment() error {
+	w := &j.writer
+	first := w.next
+	if len(w.rescue) > 0 {
+		first = w.rescue[0].Seq
+	}
+	s, err := createSegment(j.dir, first, j.epoch, j.o.mapped(), &j.pool, &j.disk)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	if n := len(j.segments); n > 0 && j.segments[n-1].first == first {
+		// The one before failed before it held anything that counts; its file
+		// has just been replaced.
+		old := j.segments[n-1]
+		j.segments = append(slices.Clone(j.segments[:n-1]), s) // others may hold the list
+		defer func() {
+			j.pool.forget(old)
+			old.kill(errTrimmed)
+		}()
+	} else {
+		j.segments = append(j.segments, s)
+	}
+	j.mu.Unlock()
+	w.leave()
+	w.active, w.keys = s, keyIndex{}
+	if err := j.meta.setNewest(first); err != nil {
+		// Only a hint for the next start, which does without it.
+		j.o.Log.Warn("note newest segment", "err", err)
+	}
+	return j.writeRescued()
+}
+
+// writeRescued stores once more what a failed segment lost, at the same seqs.
+func (j *Journal) writeRescued() error {
+	w := &j.writer
+	for len(w.rescue) > 0 {
+		n := min(len(w.rescue), batchEvents)
+		buf := newBatch(w.batch)
+		for i, e := range w.rescue[:n] {
+			record, err := encode(&e)
+			if err != nil {
+				return err
+			}
+			stamp(record, e.Seq)
+			buf = append(buf, record...)
+			if len(buf) > batchBytes {
+				n = i + 1
+				break
+			}
+		}
+		closeBatch(buf, n)
+		w.batch = buf
+		if _, err := w.active.append(w.rescue[0].Seq, buf); err != nil {
+			s := w.active
+			w.leave()
+			s.kill(err)
+			return fmt.Errorf("store rescued events: %w", err)
+		}
+		for _, e := range w.rescue[:n] {
+			if e.DedupKey != "" {
+				w.keys.add(hashKey(e.DedupKey), e.Seq)
+			}
+			w.newest = e.Time
+		}
+		w.rescue = w.rescue[n:]
+	}
+	return nil
+}
+
+// abandon gives up the active segment after a failed write. What the kernel
+// says about such a file from then on is not to be trusted (a second fsync may
+// succeed without the data being there), so it is never written again. It is
+// opened anew for reading, and read through: acknowledged events that it does
+// not return come from memory. The batch that failed is void, whether it
+// reached the disk or not: the next segment's name says where history goes on.
+func (j *Journal) abandon(cause error) {
+	w := &j.writer
+	s := w.active
+	j.setUnwell(cause)
+	j.o.Log.Error("segment abandoned", "first", s.first, "err", cause)
+	s.keysMu.Lock()
+	s.keys = w.keys
+	s.keysMu.Unlock()
+	w.leave()
+	if err := s.release(); err != nil {
+		j.o.Log.Warn("close failed segment", "first", s.first, "err", err)
+	}
+	r, err := s.scan()
+	have := r.last
+	if len(r.damaged) > 0 {
+		have = r.damaged[0].From - 1
+	}
+	have = max(have, s.first-1)
+	if have >= w.next-1 {
+		return
+	}
+	events, ok := j.tail.read(have, w.next-1, tailEvents, tailBytes*2)
+	if ok && len(events) > 0 && events[len(events)-1].Seq == w.next-1 {
+		w.rescue = events
+		j.o.Log.Warn("rescue events of a failed segment", "from", have+1, "to", w.next-1)
+		return
+	}
+	err = errors.Join(cause, err, &LostError{From: have + 1, To: w.next - 1})
+	if err := j.beginEpoch(err); err != nil {
+		j.o.Log.Error("begin epoch", "err", err)
+	}
+}
+
+func (j *Journal) setUnwell(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.unwell == nil {
+		j.o.Log.Error("journal cannot store events", "err", err)
+	}
+	j.unwell = err
+}
