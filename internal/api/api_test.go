@@ -1,0 +1,439 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// tokens take the role's name for a token.
+type tokens struct{}
+
+func (tokens) Verify(token string) (auth.Grant, error) {
+	if token == "old" {
+		return auth.Grant{}, auth.ErrExpired
+	}
+	if !event.Role(token).Known() {
+		return auth.Grant{}, auth.ErrFormat
+	}
+	return auth.Grant{Subject: "s1", Venue: "v1", Role: event.Role(token)}, nil
+}
+
+// door remembers what came through it and refuses events called "refused".
+type door struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (d *door) Publish(_ context.Context, g auth.Grant, kind event.Kind, payload []byte, target *event.Audience) (ack []byte, status int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if kind == "refused" {
+		return []byte(`{"success":false,"error":"no","statusCode":400}`), http.StatusBadRequest
+	}
+	d.events = append(d.events, fmt.Sprintf("%s %s %s %v", g.Role, kind, payload, target != nil && target.Venue))
+	return []byte(`{"success":true}`), http.StatusOK
+}
+
+type box struct{ notReady error }
+
+func (b box) Status() Status {
+	return Status{Venue: "v1", Box: "b1", Uplink: UplinkStatus{State: "offline"}, Problems: []string{}}
+}
+func (b box) Stats() Stats          { return Stats{TotalConnections: 3} }
+func (b box) Terminals() []Terminal { return []Terminal{{TerminalID: "b"}, {TerminalID: "a"}} }
+func (b box) Ready() error          { return b.notReady }
+
+// memory is a journal in memory.
+type memory struct {
+	mu      sync.Mutex
+	events  []event.Event
+	grown   chan struct{}
+	readErr error
+}
+
+func newMemory(n int) *memory {
+	m := &memory{grown: make(chan struct{})}
+	for range n {
+		m.add()
+	}
+	return m
+}
+
+func (m *memory) add() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	seq := event.Seq(len(m.events) + 1)
+	m.events = append(m.events, event.Event{
+		Seq: seq, Epoch: "e1", ID: event.ID(fmt.Sprintf("id-%d", seq)), Kind: event.PaymentCompleted,
+		Class: event.Money, Origin: event.Terminal, Payload: []byte(`{"amount":1e3,"note":"<b>"}`),
+	})
+	close(m.grown)
+	m.grown = make(chan struct{})
+}
+
+func (m *memory) Read(after event.Seq, n, _ int) ([]event.Event, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.readErr != nil {
+		return nil, m.readErr
+	}
+	rest := m.events[min(int(after), len(m.events)):]
+	return slices.Clone(rest[:min(n, len(rest), 3)]), nil // few at a time, as a real journal may
+}
+
+func (m *memory) Wait(ctx context.Context, after event.Seq) error {
+	for {
+		m.mu.Lock()
+		stored, grown := event.Seq(len(m.events)), m.grown
+		m.mu.Unlock()
+		if stored > after {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-grown:
+		}
+	}
+}
+
+func (m *memory) Find(id string) (event.Event, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.events {
+		if string(e.ID) == id || strconv.FormatUint(uint64(e.Seq), 10) == id {
+			return e, nil
+		}
+	}
+	return event.Event{}, fs.ErrNotExist
+}
+
+func (m *memory) Stored() event.Seq {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return event.Seq(len(m.events))
+}
+
+func (m *memory) Cursor(string) event.Seq { return 2 }
+
+func newServer(m *memory, b box, d *door) *Server {
+	return New(Config{
+		Auth: tokens{}, Publish: d, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
+		Journal: func() any { return map[string]int{"segments": 1} },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
+	})
+}
+
+// ask sends one request from a LAN address and returns status and body.
+func ask(t *testing.T, h http.Handler, method, path, token, body string) (status int, answer string) {
+	t.Helper()
+	req := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	req.RemoteAddr = "192.168.1.20:5000"
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w.Code, w.Body.String()
+}
+
+// Every route is asked with no token, each role, a bad and an expired token;
+// a route that is added without a line here fails.
+func TestEveryRouteHasItsAccessRule(t *testing.T) {
+	s := newServer(newMemory(3), box{}, &door{})
+	lan := s.LAN()
+	want := map[string]access{
+		"GET /healthz": public, "GET /readyz": public, "GET /": public,
+		"GET /metrics":          loopback,
+		"POST /api/v1/events":   staff,
+		"GET /api/v1/stats":     office,
+		"GET /api/v1/terminals": office,
+		"GET /api/v1/status":    office, "GET /api/v1/events": office,
+		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
+		"GET /api/v1/journal/stats": operator,
+		"GET /debug/pprof/":         operator, "GET /debug/pprof/profile": operator,
+	}
+	for _, r := range s.routes() {
+		rule, ok := want[r.pattern]
+		if !ok {
+			t.Errorf("route %s is not in this test's table", r.pattern)
+			continue
+		}
+		if rule != r.access {
+			t.Errorf("route %s has access %d, want %d", r.pattern, r.access, rule)
+		}
+		if r.pattern == "GET /api/v1/events/tail" {
+			continue // allowed callers would wait for ever; it has its own test
+		}
+		method, path, _ := strings.Cut(strings.ReplaceAll(r.pattern, "{id}", "1"), " ")
+		body := `{"event":"payment_completed","payload":{}}`
+
+		if got, _ := ask(t, lan, method, path, "", body); (got == http.StatusOK) != (rule == public) {
+			t.Errorf("%s without a token: status %d", r.pattern, got)
+		}
+		for _, token := range []string{"old", "junk"} {
+			if got, _ := ask(t, lan, method, path, token, body); (got == http.StatusOK) != (rule == public) {
+				t.Errorf("%s with a %s token: status %d", r.pattern, token, got)
+			}
+		}
+		for _, role := range event.Roles() {
+			allowed := rule == public || rule == staff || (rule != operator && event.MayPublish(role))
+			if got, _ := ask(t, lan, method, path, string(role), body); (got == http.StatusOK) != allowed {
+				t.Errorf("%s as %s: status %d, allowed %v", r.pattern, role, got, allowed)
+			}
+		}
+	}
+}
+
+func TestRefusalsUseTheTextsOfTheSockets(t *testing.T) {
+	lan := newServer(newMemory(0), box{}, &door{}).LAN()
+	for token, text := range map[string]string{
+		"": "No authentication token provided", "old": "Token has expired", "junk": "Invalid token format",
+	} {
+		status, body := ask(t, lan, "POST", "/api/v1/events", token, "{}")
+		if status != http.StatusUnauthorized || !strings.Contains(body, `"error":"`+text+`"`) {
+			t.Errorf("token %q: %d %s, want 401 and %q", token, status, body, text)
+		}
+	}
+}
+
+func TestMetricsAnswerThisMachineWithoutAToken(t *testing.T) {
+	lan := newServer(newMemory(0), box{}, &door{}).LAN()
+	req := httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", http.NoBody)
+	req.RemoteAddr = "[::1]:5000"
+	w := httptest.NewRecorder()
+	lan.ServeHTTP(w, req)
+	if w.Code != http.StatusOK {
+		t.Errorf("from ::1: status %d", w.Code)
+	}
+	req.Header.Set("X-Forwarded-For", "8.8.8.8")
+	w = httptest.NewRecorder()
+	lan.ServeHTTP(w, req)
+	if w.Code != http.StatusUnauthorized {
+		t.Errorf("through a proxy: status %d, want 401", w.Code)
+	}
+}
+
+func TestReadyTellsWhyNot(t *testing.T) {
+	lan := newServer(newMemory(0), box{notReady: errors.New("disk on fire")}, &door{}).LAN()
+	status, body := ask(t, lan, "GET", "/readyz", "", "")
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "disk on fire") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _ := ask(t, lan, "GET", "/healthz", "", ""); status != http.StatusOK {
+		t.Errorf("healthz depends on the journal: %d", status)
+	}
+}
+
+func TestPublish(t *testing.T) {
+	tests := []struct {
+		name, body string
+		status     int
+		answer     string
+		events     []string
+	}{
+		{
+			"one", `{"event":"payment_completed","payload":{"amount":"120.50"}}`, 200,
+			`{"success":true}`, []string{`MANAGER payment_completed {"amount":"120.50"} false`},
+		},
+		{
+			"with target", ` {"event":"a","payload":{},"target":{"venue":true}} `, 200,
+			`{"success":true}`, []string{`MANAGER a {} true`},
+		},
+		{
+			"array", `[{"event":"a","payload":{}},{"event":"b","payload":{}}]`, 200,
+			`[{"success":true},{"success":true}]`, []string{`MANAGER a {} false`, `MANAGER b {} false`},
+		},
+		{
+			"array with one refused", `[{"event":"refused","payload":{}},{"event":"b","payload":{}}]`, 207,
+			`[{"success":false,"error":"no","statusCode":400},{"success":true}]`, []string{`MANAGER b {} false`},
+		},
+		{
+			"array with one malformed", `[7,{"event":"b","payload":{}}]`, 207,
+			`"statusCode":400`, []string{`MANAGER b {} false`},
+		},
+		{"empty array", `[]`, 200, `[]`, nil},
+		{"refused", `{"event":"refused","payload":{}}`, 400, `"success":false`, nil},
+		{"no event", `{"payload":{}}`, 400, "event is required", nil},
+		{"unknown member", `{"event":"a","payload":{},"tagret":{}}`, 400, `tagret`, nil},
+		{"bad target", `{"event":"a","payload":{},"target":{"tables":"t1"}}`, 400, "bad_body", nil},
+		{"not JSON", `hello`, 400, "bad_body", nil},
+		{"empty", ``, 400, "bad_body", nil},
+		{"two objects", `{"event":"a","payload":{}}{"event":"b"}`, 400, "bad_body", nil},
+		{"half an array", `[{"event":"a"`, 400, "bad_body", nil},
+		{"too many", "[" + strings.Repeat("{},", maxEvents) + "{}]", 413, "too_many", nil},
+		{"too large", `{"event":"` + strings.Repeat("a", maxBody) + `"}`, 413, "too_large", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &door{}
+			status, body := ask(t, newServer(newMemory(0), box{}, d).LAN(), "POST", "/api/v1/events", "MANAGER", tt.body)
+			if status != tt.status || !strings.Contains(body, tt.answer) {
+				t.Errorf("answer %d %s, want %d with %s", status, body, tt.status, tt.answer)
+			}
+			if !slices.Equal(d.events, tt.events) {
+				t.Errorf("published %q, want %q", d.events, tt.events)
+			}
+		})
+	}
+}
+
+// onSocket serves the API on a unix socket and returns a client for it.
+func onSocket(t *testing.T, s *Server) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "box.sock")
+	l, err := ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.ServeSocket(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("ServeSocket: %v", err)
+		}
+	})
+	return NewClient(path)
+}
+
+func TestClientReadsEvents(t *testing.T) {
+	c := onSocket(t, newServer(newMemory(10), box{}, &door{}))
+	for _, tt := range []struct {
+		after       int64
+		limit       int
+		first, last uint64
+	}{
+		{-1, 4, 7, 10},
+		{-1, 1000, 1, 10},
+		{0, 2, 1, 2},
+		{8, 100, 9, 10},
+	} {
+		list, err := c.Events(t.Context(), tt.after, tt.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 || list[0].Seq != tt.first || list[len(list)-1].Seq != tt.last {
+			t.Errorf("after %d limit %d: %+v", tt.after, tt.limit, list)
+		}
+	}
+	if list, err := c.Events(t.Context(), 10, 5); err != nil || len(list) != 0 {
+		t.Errorf("behind the end: %v, %v", list, err)
+	}
+	r, err := c.Event(t.Context(), "id-2")
+	if err != nil || r.Seq != 2 || !r.Synced || string(r.Payload) != `{"amount":1e3,"note":"<b>"}` {
+		t.Errorf("event id-2: %+v, %v", r, err)
+	}
+	if r, err := c.Event(t.Context(), "3"); err != nil || r.Synced {
+		t.Errorf("event 3: %+v, %v", r, err)
+	}
+	if _, err := c.Event(t.Context(), "nope"); err == nil || !strings.Contains(err.Error(), "nope") {
+		t.Errorf("unknown event: %v", err)
+	}
+	for _, limit := range []int{0, -1, 1001} {
+		if _, err := c.Events(t.Context(), -1, limit); err == nil || !strings.Contains(err.Error(), "limit") {
+			t.Errorf("limit %d: %v", limit, err)
+		}
+	}
+}
+
+func TestTailFollows(t *testing.T) {
+	m := newMemory(5)
+	c := onSocket(t, newServer(m, box{}, &door{}))
+	var got []uint64
+	stop := errors.New("enough")
+	err := c.Tail(t.Context(), 3, func(r Record) error {
+		got = append(got, r.Seq)
+		switch len(got) {
+		case 2:
+			m.add()
+		case 3:
+			return stop
+		}
+		return nil
+	})
+	if !errors.Is(err, stop) || !slices.Equal(got, []uint64{4, 5, 6}) {
+		t.Errorf("tail gave %v, %v", got, err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancelled := make(chan error, 1)
+	go func() { cancelled <- c.Tail(ctx, -1, func(Record) error { return nil }) }()
+	cancel()
+	select {
+	case err := <-cancelled:
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("a cancelled tail returns %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("a cancelled tail does not return")
+	}
+}
+
+func TestStatusOverTheSocket(t *testing.T) {
+	c := onSocket(t, newServer(newMemory(0), box{}, &door{}))
+	st, err := c.Status(t.Context())
+	if err != nil || st.Venue != "v1" || st.Uplink.State != "offline" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	raw, err := c.Journal(t.Context())
+	if err != nil || !json.Valid(raw) || !strings.Contains(string(raw), "segments") {
+		t.Errorf("%s, %v", raw, err)
+	}
+}
+
+func TestSocketFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box.sock")
+	if _, err := NewClient(path).Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no socket: %v, want ErrNotRunning", err)
+	}
+	l, err := ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another box") {
+		t.Errorf("a living socket was replaced: %v", err)
+	}
+	// A process that was killed leaves the file behind.
+	l.(interface{ SetUnlinkOnClose(bool) }).SetUnlinkOnClose(false)
+	_ = l.Close()
+	if _, err := NewClient(path).Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("dead socket: %v, want ErrNotRunning", err)
+	}
+	l, err = ListenSocket(path)
+	if err != nil {
+		t.Fatalf("a dead socket was not replaced: %v", err)
+	}
+	_ = l.Close()
+}
+
+func TestTerminalsAreSortedAndStatsFlat(t *testing.T) {
+	lan := newServer(newMemory(0), box{}, &door{}).LAN()
+	if _, body := ask(t, lan, "GET", "/api/v1/terminals", "ADMIN", ""); strings.Index(body, `"a"`) > strings.Index(body, `"b"`) {
+		t.Errorf("terminals %s", body)
+	}
+	if _, body := ask(t, lan, "GET", "/api/v1/stats", "OWNER", ""); !strings.Contains(body, `"totalConnections":3`) {
+		t.Errorf("stats %s", body)
+	}
+	if status, body := ask(t, lan, "GET", "/nothing", "", ""); status != http.StatusNotFound || !strings.Contains(body, "/nothing") {
+		t.Errorf("unknown path: %d %s", status, body)
+	}
+}
