@@ -1,0 +1,187 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+	"unicode/utf8"
+)
+
+// Config is the whole configuration of a box as [Load] found it right. It does
+// not change afterwards; nobody may modify its slices.
+type Config struct {
+	Box       Box
+	StateDir  string // where the journal and the box's identity live
+	Socket    string // unix socket of the admin API
+	LAN       LAN
+	Limits    Limits
+	Auth      Auth
+	Uplink    Uplink
+	Journal   Journal
+	Discovery Discovery
+	Redis     Redis
+	Log       Log
+
+	origins  map[string]origin // by key path; a key at its default is absent
+	warnings []string
+}
+
+// Box says who this box is.
+type Box struct {
+	ID    string // empty: the daemon makes one and keeps it
+	Venue string // the one venue it serves
+	Name  string // for people; may be empty
+}
+
+// LAN is what terminals and dashboards connect to.
+type LAN struct {
+	Listen       string   // host:port; the host may be empty, the port 0
+	CORSOrigins  []string // origins a browser may come from
+	PingInterval time.Duration
+	PingTimeout  time.Duration
+}
+
+// Limits bounds what clients may do to a box.
+type Limits struct {
+	MaxConnections     int
+	RateWindow         time.Duration
+	MaxEventsPerWindow int // per client and RateWindow; 0: unlimited
+}
+
+// Auth is what tokens are checked with. The secrets are here wherever they
+// came from; the file names are only for showing.
+type Auth struct {
+	AccessTokenSecret     Secret
+	AccessTokenSecretFile string
+	PreviousSecret        Secret // empty: none
+	PreviousSecretFile    string
+}
+
+// Confirm says what makes an event count as synced.
+type Confirm string
+
+// The confirmations.
+const (
+	ConfirmBackend Confirm = "backend" // the back-end said it committed
+	ConfirmBroker  Confirm = "broker"  // the broker took it
+)
+
+// Uplink is how the box reaches the cloud.
+type Uplink struct {
+	Brokers      []string // URLs, tried in order; empty: no cloud
+	Prefix       string   // of all topics
+	Confirm      Confirm
+	Username     string
+	Password     Secret
+	PasswordFile string
+	CAFile       string // PEM; empty: the system's certificates
+	CertFile     string // PEM, of the box; with KeyFile or not at all
+	KeyFile      string
+	Compress     bool
+	KeepAlive    time.Duration
+}
+
+// Journal is how long events stay on disk once they are synced.
+type Journal struct {
+	SegmentBytes int64
+	RetainFor    time.Duration
+	RetainBytes  int64
+}
+
+// DiscoveryMode says who announces the box on the LAN.
+type DiscoveryMode string
+
+// The discovery modes.
+const (
+	DiscoveryAuto    DiscoveryMode = "auto"
+	DiscoveryBuiltin DiscoveryMode = "builtin"
+	DiscoveryOff     DiscoveryMode = "off"
+)
+
+// Discovery is how terminals find the box.
+type Discovery struct {
+	Mode       DiscoveryMode
+	Interfaces []string // empty: every one that can multicast
+}
+
+// Redis is read for compatibility; this version does not use it.
+type Redis struct {
+	URL      Secret // may hold a password
+	Host     string
+	Port     int
+	Password Secret
+	DB       int
+}
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// The log formats.
+const (
+	LogAuto LogFormat = "auto" // text on a terminal, else JSON
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// Log is what the daemon says of itself.
+type Log struct {
+	Level  slog.Level
+	Format LogFormat
+}
+
+// Secret is a text that must not be seen. However it is printed, logged or
+// encoded, only its length shows; [Secret.Reveal] is the one way to it.
+type Secret string
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String returns a stand-in that says how long the secret is.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return fmt.Sprintf("*** (%d characters)", utf8.RuneCountInString(string(s)))
+}
+
+// GoString hides the secret from %#v.
+func (s Secret) GoString() string { return fmt.Sprintf("%q", s.String()) }
+
+// LogValue hides the secret from logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the secret from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Line is one key of the configuration in effect.
+type Line struct {
+	Path   string `json:"path"`
+	Value  string `json:"value"` // secrets as "*** (24 characters)"
+	Origin string `json:"origin"`
+}
+
+// Effective lists every key with the value in effect and where it came from,
+// in the order of the reference file.
+func Effective(c Config) []Line {
+	lines := make([]Line, 0, len(keys()))
+	for _, k := range keys() {
+		where := "default"
+		if o, ok := c.origins[k.path]; ok {
+			where = o.String()
+		}
+		lines = append(lines, Line{k.path, k.bind(&c).show(), where})
+	}
+	return lines
+}
+
+// Warnings lists what is allowed but probably not meant.
+func (c Config) Warnings() []string { return c.warnings }
+
+// Keys lists the path of every key, in the order of the reference file.
+func Keys() []string {
+	var paths []string
+	for _, k := range keys() {
+		paths = append(paths, k.path)
+	}
+	return paths
+}
