@@ -319,7 +319,11 @@ func (c *Client) expectPing() error {
 }
 
 func (c *Client) write(ctx context.Context, frame []byte) error {
-	return c.writeWithin(ctx, writeTimeout, frame)
+	err := c.writeWithin(ctx, writeTimeout, frame)
+	if err != nil && ctx.Err() == nil {
+		return c.reason() // this error, or what ended the connection before it
+	}
+	return err
 }
 
 // writeWithin sends one frame. ctx bounds the wait for a turn; the write itself
