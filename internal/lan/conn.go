@@ -1,0 +1,108 @@
+package lan
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// writeTimeout is how long one write to a client may take. The library has no
+// write deadline: without this a client that stops reading would hold its
+// buffers until the ping timeout, and a blocked one for ever.
+const writeTimeout = 10 * time.Second
+
+// holdTimeout bounds how long a read waits for the library, see [conn.hold].
+const holdTimeout = 5 * time.Second
+
+// listener hands out connections with a write deadline and closes those beyond
+// its limit at once, so that no client can use up the file descriptors.
+type listener struct {
+	net.Listener
+	limit    int64
+	open     atomic.Int64
+	counters *counters
+}
+
+// Accept implements [net.Listener].
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) > l.limit {
+			l.open.Add(-1)
+			l.counters.refuse(reasonFull)
+			_ = c.Close()
+			continue
+		}
+		return &conn{Conn: c, closing: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+	}
+}
+
+// conn is a TCP connection with a deadline on each write.
+type conn struct {
+	net.Conn
+	closing func()
+	held    atomic.Pointer[chan struct{}]
+}
+
+// Write implements [net.Conn].
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// Read implements [net.Conn]. While the connection is held it keeps what it
+// read until it is let go.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if held := c.held.Load(); held != nil && n > 0 {
+		timer := time.NewTimer(holdTimeout)
+		defer timer.Stop()
+		select {
+		case <-*held:
+		case <-timer.C:
+		}
+	}
+	return n, err
+}
+
+// Close implements [net.Conn].
+func (c *conn) Close() error {
+	c.closing()
+	return c.Conn.Close()
+}
+
+// hold keeps what the peer sends until the returned function is called. The
+// library starts to read a WebSocket before it listens to what it reads, so
+// that the CONNECT of a fast client is lost and the client hangs until the
+// connect timeout. Held for the time of the upgrade, nothing can be lost.
+func (c *conn) hold() (release func()) {
+	held := make(chan struct{})
+	c.held.Store(&held)
+	return func() {
+		c.held.Store(nil)
+		close(held)
+	}
+}
+
+type connKey struct{}
+
+// withConn keeps the connection where the handler finds it.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func connOf(ctx context.Context) (*conn, bool) {
+	c, ok := ctx.Value(connKey{}).(*conn)
+	return c, ok
+}

@@ -1,0 +1,227 @@
+package lan
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zishang520/socket.io/servers/socket/v3"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// errTerminal refuses a terminal that says it is another one than its token
+// was issued to. The text holds none of the words (token, expired, …) on which
+// terminals fetch a new token and try again: a new one would be for the same
+// serial.
+var errTerminal = errors.New("Terminal ID does not match the registered terminal") //nolint:staticcheck // read by people, like its neighbours in auth
+
+// errClosing is never read: the transport is closed before it could be sent.
+var errClosing = errors.New("server is closing")
+
+// handshake is the middleware in front of every session. It runs on the
+// client's reader. next is called in any case: a client whose next is never
+// called hangs.
+func (s *Server) handshake(io *socket.Socket, next func(*socket.ExtendedError)) {
+	err := error(errClosing)
+	if !s.guard("handshake", func() { err = s.admitHandshake(io) }) {
+		s.linkOf(io.Conn()).drop()
+	}
+	if err == nil {
+		next(nil)
+		return
+	}
+	next(socket.NewExtendedError(err.Error(), nil))
+}
+
+// admitHandshake makes the session, or says in the client's words why not. A
+// CONNECT_ERROR makes clients stop trying, so what a retry can cure closes the
+// transport instead.
+func (s *Server) admitHandshake(io *socket.Socket) error {
+	l := s.linkOf(io.Conn())
+	request := io.Conn().Request().Request()
+	address := hostOf(request.RemoteAddr)
+
+	switch {
+	case s.closing.Load():
+		l.drop()
+		return errClosing
+	case s.failures.blocked(address, time.Now()):
+		s.counters.refuse(reasonFailures)
+		l.drop()
+		return errClosing
+	case !l.busy.CompareAndSwap(false, true):
+		// A second CONNECT while the first one lives would make a second
+		// session the library then forgets.
+		s.counters.refuse(reasonTwice)
+		l.drop()
+		return errClosing
+	}
+	grant, token, err := s.authenticate(request, io.Handshake().Auth)
+	if err == nil && grant.Venue != s.cfg.Venue {
+		err = auth.ErrVenue
+	}
+	terminal := grant.Terminal
+	if err != nil {
+		s.counters.refuse(reasonAuth)
+	} else if claimed := claimedTerminal(io.Handshake().Auth); claimed != "" {
+		if len(claimed) > event.MaxKey || (terminal != "" && terminal != claimed) {
+			s.counters.refuse(reasonTerminal)
+			err = errTerminal
+		}
+		terminal = claimed
+	}
+	if err != nil {
+		s.failures.note(address, time.Now())
+		s.log.Info("handshake refused", "address", address, "reason", err.Error())
+		l.busy.Store(false)
+		return err
+	}
+	io.SetData(newSession(s, io, l, grant, token, terminal))
+	return nil
+}
+
+func claimedTerminal(handshake map[string]any) string {
+	id, _ := handshake["terminalId"].(string)
+	return auth.NormaliseTerminal(id)
+}
+
+// authenticate tries the token sources in the order of the existing system
+// (contract §1.3), but goes on to the next when one fails: a stale cookie must
+// not beat a good token. If none is good, an expired one decides what the
+// client reads, since fetching a new token then helps; else the first source.
+func (s *Server) authenticate(r *http.Request, handshake map[string]any) (auth.Grant, string, error) {
+	var first error
+	expired := false
+	try := func(token string) (auth.Grant, bool) {
+		grant, err := s.verifier.Verify(token)
+		if err == nil {
+			return grant, true
+		}
+		expired = expired || errors.Is(err, auth.ErrExpired)
+		if first == nil {
+			first = err
+		}
+		return auth.Grant{}, false
+	}
+	header, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if header == r.Header.Get("Authorization") {
+		header = "" // another scheme
+	}
+	for _, source := range []any{
+		cookie(r.Header.Values("Cookie"), "accessToken"),
+		handshake["token"],
+		r.URL.Query().Get("token"),
+		header,
+	} {
+		token, given := tokenFrom(source)
+		if !given {
+			continue
+		}
+		if grant, ok := try(token); ok {
+			return grant, token, nil
+		}
+	}
+	switch {
+	case expired:
+		return auth.Grant{}, "", auth.ErrExpired
+	case first != nil:
+		return auth.Grant{}, "", first
+	}
+	return auth.Grant{}, "", auth.ErrNoToken
+}
+
+// tokenFrom returns the token of a source, and whether JavaScript would say that
+// there is one. What is there and no text is a token that cannot be read.
+func tokenFrom(source any) (token string, given bool) {
+	switch source := source.(type) {
+	case nil:
+		return "", false
+	case string:
+		return source, source != ""
+	case bool:
+		return "not a text", source
+	case float64:
+		return "not a text", source != 0
+	}
+	return "not a text", true
+}
+
+// cookie returns a cookie's value as the existing server reads it: no decoding,
+// and only up to a second '='.
+func cookie(headers []string, name string) string {
+	for _, header := range headers {
+		for part := range strings.SplitSeq(header, ";") {
+			pieces := strings.Split(strings.TrimSpace(part), "=")
+			if len(pieces) > 1 && pieces[0] == name {
+				return pieces[1]
+			}
+		}
+	}
+	return ""
+}
+
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+const (
+	maxFailures   = 60          // failed handshakes of one address per window
+	failureWindow = time.Minute // fixed, from the first failure
+	maxAddresses  = 1024        // remembered at once
+)
+
+// failures counts failed handshakes by peer address (contract §11 A3). An
+// address beyond the limit has its transports closed unverified until its
+// window ends; its clients keep trying and get in then. The limit is generous:
+// behind a router in NAT mode a whole venue has one address.
+type failures struct {
+	mu   sync.Mutex // guards below
+	seen map[string]*failureCount
+}
+
+type failureCount struct {
+	since time.Time
+	n     int
+}
+
+func (f *failures) blocked(address string, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.seen[address]
+	return c != nil && now.Sub(c.since) < failureWindow && c.n >= maxFailures
+}
+
+func (f *failures) note(address string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.seen[address]
+	if c == nil || now.Sub(c.since) >= failureWindow {
+		if len(f.seen) >= maxAddresses {
+			f.purge(now)
+		}
+		c = &failureCount{since: now}
+		f.seen[address] = c
+	}
+	c.n++
+}
+
+// purge forgets the windows that are over, or all of them if none is: then a
+// thousand addresses are failing, and counting them protects nobody.
+func (f *failures) purge(now time.Time) {
+	for address, c := range f.seen {
+		if now.Sub(c.since) >= failureWindow {
+			delete(f.seen, address)
+		}
+	}
+	if len(f.seen) >= maxAddresses {
+		clear(f.seen)
+	}
+}

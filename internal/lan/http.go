@@ -1,0 +1,119 @@
+package lan
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	socketPath  = "/socket.io/"
+	bodyTimeout = 30 * time.Second // for the body of one polling request
+)
+
+// dashboardOrigins are the existing dashboards (contract §1.7).
+func dashboardOrigins() []string {
+	return []string{
+		"https://www.dashboard.avoqado.io", "https://dashboard.avoqado.io",
+		"https://www.demo.avoqado.io", "https://demo.avoqado.io",
+		"https://avoqado.io", "https://www.avoqado.io",
+		"https://avo-demo.onrender.com",
+	}
+}
+
+// originAllowed reports whether a browser page of the given origin may talk to
+// the box: a known dashboard, a configured one, or a page of the box itself.
+// Other clients send no origin.
+func (s *Server) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || s.origins[strings.ToLower(origin)] {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+// serveHTTP stands in front of the library: it turns away what must not reach
+// it and keeps two of its faults from showing.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != socketPath {
+		s.extra.ServeHTTP(w, r)
+		return
+	}
+	query := r.URL.Query()
+	handshake := query.Get("sid") == ""
+	switch {
+	case !s.originAllowed(r):
+		s.counters.refuse(reasonOrigin)
+		turnAway(w, http.StatusForbidden, "Origin not allowed")
+		return
+	case query.Has("j"):
+		turnAway(w, http.StatusBadRequest, "JSONP not supported")
+		return
+	case s.closing.Load():
+		turnAway(w, http.StatusServiceUnavailable, "Server is closing")
+		return
+	case handshake && s.io.Engine().Clients().Len() >= s.cfg.MaxConnections:
+		s.counters.refuse(reasonFull)
+		turnAway(w, http.StatusServiceUnavailable, "Too many connections")
+		return
+	}
+	switch {
+	case websocket.IsWebSocketUpgrade(r):
+		if c, ok := connOf(r.Context()); ok {
+			defer c.hold()()
+		}
+		s.engine.ServeHTTP(w, r)
+	case r.Method == http.MethodGet && !handshake:
+		s.servePoll(w, r, query.Get("sid"))
+	default:
+		if r.Body != nil {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
+		s.engine.ServeHTTP(w, r)
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
+}
+
+// servePoll lets a poll request end when its connection is closed: the library
+// closes the queue before it answers the poll, and leaves it hanging.
+func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, sid string) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if conn, ok := s.io.Engine().Clients().Load(sid); ok {
+		s.linkOf(conn).polling(cancel)
+	}
+	written := &writeWatch{ResponseWriter: w}
+	s.engine.ServeHTTP(written, r.WithContext(ctx))
+	if !written.done {
+		turnAway(w, http.StatusBadRequest, "Session closed")
+	}
+}
+
+// writeWatch notes whether an answer was begun.
+type writeWatch struct {
+	http.ResponseWriter
+	done bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *writeWatch) WriteHeader(status int) {
+	w.done = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// turnAway answers as an Engine.IO server does. Clients take any of these as a
+// failed transport and try again by themselves.
+func turnAway(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, `{"code":3,"message":"`+text+`"}`) // nobody to tell
+}

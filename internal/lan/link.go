@@ -1,0 +1,167 @@
+package lan
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
+	"github.com/zishang520/socket.io/servers/engine/v3"
+	"github.com/zishang520/socket.io/servers/engine/v3/transports"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// maxBacklog is how much may wait for one client to read it, in bytes. The
+// library has no bound of its own. A client beyond it is dropped: it reconnects
+// and is replayed what it missed, which is cheaper than its memory.
+const maxBacklog = 4 << 20
+
+// link is one transport connection: what the library does not keep about it.
+//
+//	packetCreate ─► [ queued: write buffer ] ─ flush ─► [ writing ] ─ drain ─► the wire
+//	     │                                                               │
+//	     └── a PING notes what was shown before it ── a PONG proves it ◄─┘
+type link struct {
+	server *Server
+	conn   engine.Socket
+	busy   atomic.Bool // has a session, or one is being made
+
+	session atomic.Pointer[session] // once admitted
+
+	mu      sync.Mutex // guards below
+	queued  int        // bytes created and not written
+	writing int        // of them, bytes with the transport
+	slow    bool       // was found beyond maxBacklog
+	pinged  bool
+	noted   event.Seq // what was shown when the last ping was made
+	poll    context.CancelFunc
+	closed  bool
+}
+
+// linkOf returns the link of a connection, made on first sight.
+func (s *Server) linkOf(conn engine.Socket) *link {
+	if l, ok := s.links.Load(conn.Id()); ok {
+		return l.(*link)
+	}
+	l, loaded := s.links.LoadOrStore(conn.Id(), &link{server: s, conn: conn})
+	if !loaded {
+		l.(*link).watch()
+	}
+	return l.(*link)
+}
+
+func (l *link) watch() {
+	guard := func(f func(args []any)) func(...any) {
+		return func(args ...any) { l.server.guard("transport", func() { f(args) }) }
+	}
+	drained := guard(func([]any) { l.drained() })
+	_ = l.conn.On("packetCreate", guard(l.created))
+	_ = l.conn.On("flush", guard(l.flushed))
+	_ = l.conn.Transport().On("drain", drained)
+	_ = l.conn.On("upgrade", guard(func(args []any) {
+		if t, ok := args[0].(transports.Transport); ok {
+			_ = t.On("drain", drained)
+		}
+	}))
+	_ = l.conn.On("heartbeat", guard(func([]any) { l.ponged() }))
+	_ = l.conn.On("close", guard(func([]any) { l.close() }))
+	if l.conn.ReadyState() == "closed" { // before anybody listened
+		l.close()
+	}
+}
+
+func size(p *packet.Packet) int {
+	if b, ok := p.Data.(interface{ Len() int }); ok {
+		return b.Len()
+	}
+	return 0
+}
+
+// created runs for each packet before it enters the write buffer.
+func (l *link) created(args []any) {
+	p, ok := args[0].(*packet.Packet)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch p.Type {
+	case packet.PING:
+		// All that was shown so far stands in the buffer before this ping.
+		if l.session.Load() != nil {
+			l.noted, l.pinged = l.server.fan.seen(), true
+		}
+	case packet.MESSAGE:
+		l.server.counters.sent.Add(1)
+	}
+	l.queued += size(p)
+	if l.queued > maxBacklog && !l.slow {
+		l.slow = true
+		l.server.counters.refuse(reasonSlow)
+		l.server.jobs.add(func() { l.drop() })
+	}
+}
+
+func (l *link) flushed(args []any) {
+	batch, ok := args[0].([]*packet.Packet)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range batch {
+		l.writing += size(p)
+	}
+}
+
+// drained runs when the transport has written a batch; there is never more
+// than one with it.
+func (l *link) drained() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queued -= min(l.writing, l.queued)
+	l.writing = 0
+}
+
+func (l *link) ponged() {
+	l.mu.Lock()
+	proven, through := l.pinged, l.noted
+	l.pinged = false
+	l.mu.Unlock()
+	if sess := l.session.Load(); proven && sess != nil {
+		l.server.positions.prove(sess.recipient(), through)
+	}
+}
+
+// idle reports whether nothing waits to be written.
+func (l *link) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed || l.queued == 0
+}
+
+// polling registers how the pending poll request of the connection is ended:
+// the library leaves it hanging when it closes a polling transport.
+func (l *link) polling(cancel context.CancelFunc) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.poll = cancel
+	if l.closed {
+		cancel()
+	}
+}
+
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.poll != nil {
+		l.poll()
+	}
+	l.server.links.Delete(l.conn.Id())
+}
+
+// drop closes the transport at once and without a DISCONNECT packet, so that
+// the client reconnects by itself.
+func (l *link) drop() { l.conn.Close(true) }

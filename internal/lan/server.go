@@ -1,0 +1,381 @@
+package lan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zishang520/socket.io/servers/engine/v3"
+	"github.com/zishang520/socket.io/servers/socket/v3"
+	"github.com/zishang520/socket.io/v3/pkg/types"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// maxFrame is the largest message a client may send, in bytes; part of the
+// Engine.IO handshake (contract §1.1).
+const maxFrame = 1_000_000
+
+const (
+	connectTimeout = 5 * time.Second      // from the transport to the session
+	answerTimeout  = 3 * time.Second      // at the end, for what is being answered
+	closeTimeout   = time.Second          // then, for the HTTP requests left
+	saveEvery      = 3 * time.Second      // positions, if one changed
+	sweepEvery     = time.Minute          // dead entries and grants that ended
+	pollEvery      = 5 * time.Millisecond // while waiting for the end
+	headerTimeout  = 10 * time.Second     // for the header of a request
+	idleTimeout    = 120 * time.Second    // of a kept-alive HTTP connection
+	maxHeader      = 32 << 10             // bytes
+)
+
+// Config says how to serve. Zero durations and counts mean the default.
+type Config struct {
+	Listen  string // host:port; port 0 takes a free one
+	Venue   string // the box's venue; tokens of any other are refused
+	Box     string // id of the box
+	Version string
+	CORS    []string // origins allowed besides the dashboards' and the box's own
+
+	PingInterval time.Duration // 25 s
+	PingTimeout  time.Duration // 20 s
+
+	MaxConnections     int           // 500; beyond it transports are closed
+	MaxEventsPerWindow int           // events of one socket per window; 0: no limit
+	RateWindow         time.Duration // 15 min
+}
+
+func (c Config) withDefaults() Config {
+	if c.PingInterval == 0 {
+		c.PingInterval = 25 * time.Second
+	}
+	if c.PingTimeout == 0 {
+		c.PingTimeout = 20 * time.Second
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 500
+	}
+	if c.RateWindow == 0 {
+		c.RateWindow = 15 * time.Minute
+	}
+	return c
+}
+
+// Verifier turns a token into a grant. The text of its error is what the
+// client reads. Safe for concurrent use.
+type Verifier interface {
+	Verify(token string) (auth.Grant, error)
+}
+
+// Journal is where events are kept. Safe for concurrent use.
+type Journal interface {
+	// Enqueue hands an event over to be stored. If it returns nil, done is
+	// called exactly once, on any goroutine and possibly before Enqueue
+	// returns: with a receipt once the event is on disk, or with an error. It
+	// waits for room until ctx ends. An error that is an *event.Refusal goes
+	// to the sender as it is; any other means: not stored, try again.
+	Enqueue(ctx context.Context, e *event.Event, done func(event.Receipt, error)) error
+	// Read returns stored events behind after, in order, at least one if there
+	// is one, and none is an end. They must not be changed.
+	Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error)
+	// Wait returns nil once something behind after is stored.
+	Wait(ctx context.Context, after event.Seq) error
+	Stored() event.Seq
+	Epoch() event.Epoch
+}
+
+// State keeps small values under names. Put is durable on return, keeps the
+// entries it does not name, and takes an empty value as a removal.
+type State interface {
+	Put(space string, entries map[string][]byte) error
+	All(space string) (map[string][]byte, error)
+}
+
+// Server serves the LAN. All exported methods may be called concurrently.
+type Server struct {
+	cfg      Config
+	verifier Verifier
+	journal  Journal
+	log      *slog.Logger
+	extra    http.Handler
+	origins  map[string]bool // lower case
+	rooms    rooms
+
+	listener *listener
+	http     *http.Server
+	engine   http.Handler
+	io       *socket.Server
+
+	counters  *counters
+	jobs      *jobs
+	fan       *fanout
+	positions *positions
+	terminals *terminals
+	failures  *failures
+
+	serving  context.Context // ends when Run has answered what it could
+	stop     context.CancelFunc
+	closing  atomic.Bool  // nothing new is taken
+	inflight atomic.Int64 // events taken and not answered
+	panicked sync.Map     // place of a panic → logged
+
+	links sync.Map // engine id → *link
+
+	mu       sync.Mutex // guards below
+	sessions map[string]*session
+}
+
+// Listen binds the address and reads the saved positions. Nothing is answered
+// before [Server.Run]. extra serves every path but /socket.io/.
+func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, log *slog.Logger) (*Server, error) {
+	cfg = cfg.withDefaults()
+	positions, err := loadPositions(state, j.Epoch())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, verifier: v, journal: j, log: log, extra: extra,
+		origins: make(map[string]bool), rooms: rooms{cfg.Venue},
+		counters: newCounters(), jobs: newJobs(), positions: positions,
+		terminals: &terminals{byID: make(map[string]*terminalEntry)},
+		failures:  &failures{seen: make(map[string]*failureCount)},
+		sessions:  make(map[string]*session),
+	}
+	for _, origin := range append(dashboardOrigins(), cfg.CORS...) {
+		s.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
+	}
+	s.serving, s.stop = context.WithCancel(context.Background())
+	s.fan = newFanout(s)
+	s.serveSocketIO()
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withConn,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	inner, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	// Twice the sessions: a client may hold a polling and a WebSocket
+	// connection while it upgrades, and the HTTP API comes in here too.
+	s.listener = &listener{Listener: inner, limit: int64(2*cfg.MaxConnections + 64), counters: s.counters}
+	return s, nil
+}
+
+// serveSocketIO sets the library up.
+func (s *Server) serveSocketIO() {
+	o := socket.DefaultServerOptions()
+	o.SetTransports(types.NewSet(socket.Polling, socket.WebSocket))
+	o.SetServeClient(false)
+	o.SetPingInterval(s.cfg.PingInterval)
+	o.SetPingTimeout(s.cfg.PingTimeout)
+	o.SetConnectTimeout(connectTimeout)
+	o.SetMaxHttpBufferSize(maxFrame)
+	o.SetParser(rawParser{s.counters})
+	// Origins are checked in serveHTTP, for both transports alike; here the
+	// allowed one is only echoed.
+	o.SetCors(&types.Cors{
+		Origin:      func(string) bool { return true },
+		Methods:     []string{"GET", "POST", "DELETE", "PATCH", "PUT"},
+		Credentials: true,
+	})
+	s.io = socket.NewServer(nil, o)
+	s.engine = s.io.ServeHandler(nil)
+	s.io.Use(s.handshake)
+	_ = s.io.On("connection", func(args ...any) {
+		s.guard("connection", func() { s.connected(args[0].(*socket.Socket)) })
+	})
+	_ = s.io.Engine().On("connection", func(args ...any) {
+		s.guard("connection", func() { s.linkOf(args[0].(engine.Socket)) })
+	})
+}
+
+// Addr returns the address that is bound.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Run serves until ctx ends or the listener fails, and returns when all is
+// over, at most about 5 s after ctx ended. It may be called once.
+//
+// At the end: no new connections or events; what was taken is answered, for
+// answerTimeout at most; transports are closed without a DISCONNECT packet, so
+// that clients reconnect by themselves; positions are saved. Nothing that was
+// acknowledged depends on any of it.
+func (s *Server) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	failed := make(chan error, 1)
+	group.Go(func() { failed <- s.http.Serve(s.listener) })
+	group.Go(func() { s.fan.watch(s.serving) })
+	group.Go(func() { s.fan.run(s.serving) })
+	group.Go(func() { s.jobs.run(s.serving, func(where string, f func()) { s.guard(where, f) }) })
+	group.Go(func() { s.upkeep(s.serving) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serve %s: %w", s.Addr(), err)
+	}
+	s.closing.Store(true)
+	_ = s.listener.Close() // no new connections; nothing else to do about an error
+	s.settle()
+	s.io.Close(nil)
+	closed, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if s.http.Shutdown(closed) != nil {
+		_ = s.http.Close() // what did not end in time is cut
+	}
+	s.stop()
+	group.Wait()
+	if saveErr := s.positions.save(true); saveErr != nil {
+		s.counters.saveErrors.Add(1)
+		err = errors.Join(err, saveErr)
+	}
+	return err
+}
+
+// settle waits until all that was taken is answered and the answers are out.
+func (s *Server) settle() {
+	deadline := time.NewTimer(answerTimeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		busy := s.inflight.Load() > 0
+		s.links.Range(func(_, l any) bool {
+			busy = busy || !l.(*link).idle()
+			return !busy
+		})
+		if !busy {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			s.log.Warn("events left unanswered at the end", "events", s.inflight.Load())
+			return
+		}
+	}
+}
+
+// upkeep saves positions and sweeps, until ctx ends.
+func (s *Server) upkeep(ctx context.Context) {
+	save, sweep := time.NewTicker(saveEvery), time.NewTicker(sweepEvery)
+	defer save.Stop()
+	defer sweep.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-save.C:
+			err := s.positions.save(false)
+			if err != nil {
+				s.counters.saveErrors.Add(1)
+			}
+			if err != nil && !failing {
+				s.log.Error("positions not saved", "err", err)
+			}
+			failing = err != nil
+		case <-sweep.C:
+			s.guard("sweep", s.sweep)
+		}
+	}
+}
+
+// sweep takes out what the library forgets to (connections that closed while
+// they were being made) and closes the transports of sessions whose token is no
+// longer good; they come back with a new one or are told why not.
+func (s *Server) sweep() {
+	clients := s.io.Engine().Clients()
+	clients.Range(func(id string, c engine.Socket) bool {
+		if c.ReadyState() == "closed" {
+			clients.Delete(id)
+			s.links.Delete(id)
+			s.counters.swept.Add(1)
+		}
+		return true
+	})
+	s.io.Sockets().Sockets().Range(func(_ socket.SocketId, io *socket.Socket) bool {
+		if io.Conn().ReadyState() == "closed" {
+			io.Disconnect(true)
+			s.counters.swept.Add(1)
+		}
+		return true
+	})
+	for _, sess := range s.live() {
+		if _, err := s.verifier.Verify(sess.token); err != nil {
+			s.end(sess)
+		}
+	}
+}
+
+// CloseSockets closes the transports of the sessions that match and returns
+// how many they are. Their clients reconnect by themselves and are then told
+// what their token is worth.
+func (s *Server) CloseSockets(match func(auth.Grant) bool) int {
+	n := 0
+	for _, sess := range s.live() {
+		if match(sess.grant) {
+			s.end(sess)
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Server) end(sess *session) {
+	if sess.ended.CompareAndSwap(false, true) {
+		s.counters.refuse(reasonRevoked)
+		s.jobs.add(sess.link.drop)
+	}
+}
+
+// live returns the sessions there are.
+func (s *Server) live() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*session, 0, len(s.sessions))
+	for _, sess := range s.sessions {
+		list = append(list, sess)
+	}
+	return list
+}
+
+// session returns the session of a socket id, or nil.
+func (s *Server) session(sid string) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[sid]
+}
+
+// guard runs one of our callbacks so that a panic in it ends nothing but the
+// call, and reports whether it came through. Each place is logged once.
+func (s *Server) guard(where string, f func()) (ok bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.counters.panics.Add(1)
+			if _, logged := s.panicked.LoadOrStore(where, true); logged {
+				return
+			}
+			what := fmt.Sprintf("%T", r) // a value could hold a payload
+			if err, is := r.(runtime.Error); is {
+				what = err.Error()
+			}
+			s.log.Error("panic contained", "where", where, "panic", what, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+	return true
+}

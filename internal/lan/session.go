@@ -1,0 +1,341 @@
+package lan
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zishang520/socket.io/servers/socket/v3"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// admissionTimeout is how long a new session may wait for the fan-out to let
+// it in before its transport is closed.
+const admissionTimeout = 10 * time.Second
+
+// session is one connected Socket.IO socket. Its events come one at a time, on
+// the socket's own queue; its answers leave in the order of its events.
+//
+//	event ─► begin ─► [ calls, oldest first ] ─► finish(in any order) ─► drain ─► ack
+type session struct {
+	server *Server
+	io     *socket.Socket
+	link   *link
+
+	sid           string
+	grant         auth.Grant
+	token         string // kept to check it again; never logged
+	terminal      string // normalised serial, of the token or as the client says; may be empty
+	address       string
+	correlationID string // of the socket, in all its acks
+	connectedAt   time.Time
+
+	active atomic.Int64  // when the last event came, Unix milliseconds
+	ended  atomic.Bool   // the grant is no longer good; the transport is closing
+	closed chan struct{} // closed when the socket is gone
+	leave  sync.Once
+
+	// Owned by the socket's queue.
+	windowStart time.Time
+	windowCount int
+
+	mu       sync.Mutex // guards below
+	admitted bool       // is in its rooms
+	gone     bool
+	places   map[place]struct{}
+	calls    []*call
+	draining bool // a drain job is queued or runs
+}
+
+func newSession(s *Server, io *socket.Socket, l *link, g auth.Grant, token, terminal string) *session {
+	return &session{
+		server: s, io: io, link: l,
+		sid: string(io.Id()), grant: g, token: token, terminal: terminal,
+		address:       hostOf(io.Conn().RemoteAddress()),
+		correlationID: event.NewCorrelationID(),
+		connectedAt:   time.Now().UTC(),
+		closed:        make(chan struct{}),
+		places:        make(map[place]struct{}),
+	}
+}
+
+// recipient names who the session's reader is across connections: the
+// terminal, else the member of staff.
+func (sess *session) recipient() string {
+	if sess.terminal != "" {
+		return "terminal/" + sess.terminal
+	}
+	return "user/" + sess.grant.Subject
+}
+
+// connected takes a new socket in. It runs on the socket's queue, so the
+// client's first event waits until the session is in its rooms.
+func (s *Server) connected(io *socket.Socket) {
+	sess, ok := io.Data().(*session)
+	if !ok {
+		s.linkOf(io.Conn()).drop()
+		return
+	}
+	// The library may report a disconnect twice.
+	_ = io.On("disconnect", func(args ...any) {
+		s.guard("disconnect", func() { sess.leave.Do(func() { s.disconnected(sess, args) }) })
+	})
+	io.OnAny(func(args ...any) { s.guard("event", func() { sess.received(args) }) })
+
+	s.mu.Lock()
+	s.sessions[sess.sid] = sess
+	s.mu.Unlock()
+	s.counters.connections.Add(1)
+	s.terminals.connect(sess)
+	s.log.Info("client connected", "sid", sess.sid, "user", sess.grant.Subject,
+		"role", sess.grant.Role, "terminal", sess.terminal, "address", sess.address)
+
+	sess.emit("authentication_success", object(
+		event.Text("correlationId", sess.correlationID),
+		event.Member{Key: "success", Value: []byte("true")},
+		event.Member{Key: "authContext", Value: object(
+			event.Text("userId", sess.grant.Subject),
+			event.Text("venueId", sess.grant.Venue),
+			event.Text("role", string(sess.grant.Role)),
+			event.Text("orgId", sess.grant.Org),
+		)},
+		event.Text("connectedAt", event.FormatTime(sess.connectedAt)),
+	))
+	if io.Connected() && !s.fan.admit(sess) {
+		s.counters.refuse(reasonAdmission)
+		sess.link.drop()
+	}
+	if !io.Connected() { // perhaps before anybody listened
+		sess.leave.Do(func() { s.disconnected(sess, nil) })
+	}
+}
+
+// disconnected forgets a socket and tells the tables and orders it was in.
+func (s *Server) disconnected(sess *session, reason []any) {
+	close(sess.closed)
+	sess.link.session.Store(nil)
+	sess.link.busy.Store(false)
+
+	s.mu.Lock()
+	delete(s.sessions, sess.sid)
+	s.mu.Unlock()
+	s.terminals.disconnect(sess)
+
+	sess.mu.Lock()
+	sess.gone = true
+	if sess.admitted {
+		s.fan.absent(sess.grant.Role)
+	}
+	places := sess.places
+	sess.places = make(map[place]struct{})
+	sess.mu.Unlock()
+	if len(places) > 0 {
+		s.jobs.add(func() {
+			for p := range places {
+				s.announce(sess, p, "left")
+			}
+		})
+	}
+	why := "closed before it was let in"
+	if len(reason) > 0 {
+		why, _ = reason[0].(string)
+	}
+	s.log.Info("client disconnected", "sid", sess.sid, "user", sess.grant.Subject, "reason", why)
+}
+
+// emit sends one event to this socket alone.
+func (sess *session) emit(name string, body json.RawMessage) { _ = sess.io.Emit(name, body) }
+
+// call is one event of a client, from its arrival to its answer.
+type call struct {
+	sess  *session
+	frame *frame
+	ack   socket.Ack // nil if the client wants none
+
+	// Guarded by sess.mu.
+	done bool
+	emit func()
+}
+
+// answer sends the acknowledgement, if one is wanted.
+func (c *call) answer(body json.RawMessage) {
+	if c.ack != nil {
+		c.ack([]any{body}, nil)
+	}
+}
+
+func (sess *session) begin(c *call) {
+	sess.server.inflight.Add(1)
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.calls = append(sess.calls, c)
+}
+
+// finish ends a call: emit runs, on the answer goroutine, once all earlier
+// calls of the session have been answered. Only the first finish counts. It
+// never blocks and may be called on any goroutine.
+func (sess *session) finish(c *call, emit func()) {
+	sess.mu.Lock()
+	if c.done {
+		sess.mu.Unlock()
+		return
+	}
+	c.done, c.emit = true, emit
+	start := !sess.draining && sess.calls[0].done
+	sess.draining = sess.draining || start
+	sess.mu.Unlock()
+	if start {
+		sess.server.jobs.add(sess.drain)
+	}
+}
+
+func (sess *session) drain() {
+	for {
+		sess.mu.Lock()
+		if len(sess.calls) == 0 || !sess.calls[0].done {
+			sess.draining = false
+			sess.mu.Unlock()
+			return
+		}
+		c := sess.calls[0]
+		sess.calls[0] = nil
+		sess.calls = sess.calls[1:]
+		sess.mu.Unlock()
+
+		sess.server.guard("answer", c.emit)
+		c.frame.release()
+		sess.server.inflight.Add(-1)
+	}
+}
+
+// refuse answers a room or business request with a failure, in the ack and as
+// an error event (contract §11 B11).
+func (sess *session) refuse(c *call, r *event.Refusal) {
+	sess.server.counters.reject(r.Code)
+	body := failure(sess.correlationID, r)
+	sess.finish(c, func() {
+		c.answer(body)
+		sess.emit("error", body)
+	})
+}
+
+// received takes one event of the client. Names nobody serves are dropped
+// without an answer, as they always were.
+func (sess *session) received(args []any) {
+	s := sess.server
+	if len(args) < 2 {
+		return
+	}
+	name, _ := args[0].(string)
+	f, ok := args[1].(*frame)
+	if !ok {
+		return
+	}
+	serve := sess.handler(name)
+	if serve == nil || s.closing.Load() || !sess.io.Connected() {
+		if serve == nil {
+			s.counters.unknown.Add(1)
+		}
+		f.release()
+		return
+	}
+	c := &call{sess: sess, frame: f}
+	if len(args) > 2 {
+		c.ack, _ = args[2].(socket.Ack)
+	}
+	sess.active.Store(time.Now().UnixMilli())
+	sess.begin(c)
+	if refusal := sess.limit(); refusal != nil {
+		sess.refuse(c, refusal)
+		return
+	}
+	if f.tooLong {
+		sess.refuse(c, tooLarge())
+		return
+	}
+	var payload json.RawMessage
+	if len(f.args) > 0 {
+		payload = f.args[0]
+	}
+	if !s.guard(name, func() { serve(c, payload) }) {
+		sess.refuse(c, event.Refuse(http.StatusInternalServerError, "internal", "Internal error"))
+	}
+}
+
+// handler returns what serves an event name, or nil.
+func (sess *session) handler(name string) func(*call, json.RawMessage) {
+	switch name {
+	case "authenticate":
+		return sess.authenticated
+	case "join_room":
+		return sess.joinRoom
+	case "leave_room":
+		return sess.leaveRoom
+	case "joinVenueRoom": // the dashboard's names for the venue room
+		return func(c *call, p json.RawMessage) { sess.joinRoom(c, asVenue(p)) }
+	case "leaveVenueRoom":
+		return func(c *call, p json.RawMessage) { sess.leaveRoom(c, asVenue(p)) }
+	case string(event.TPVLog):
+		return sess.logged
+	case string(event.TPVHeartbeat):
+		return sess.heartbeat
+	}
+	row, ok := event.Lookup(event.Kind(name))
+	if !ok || len(row.Senders) == 0 || row.Volatile {
+		return nil
+	}
+	return func(c *call, p json.RawMessage) { sess.business(c, row, p) }
+}
+
+func asVenue(payload json.RawMessage) json.RawMessage {
+	o, err := event.ParseObject(payload)
+	if err != nil {
+		return payload
+	}
+	return o.With(event.Text("roomType", "venue"))
+}
+
+// limit counts the event against the socket's window, if there is a limit.
+func (sess *session) limit() *event.Refusal {
+	cfg, now := sess.server.cfg, time.Now()
+	if cfg.MaxEventsPerWindow == 0 {
+		return nil
+	}
+	if now.Sub(sess.windowStart) >= cfg.RateWindow {
+		sess.windowStart, sess.windowCount = now, 0
+	}
+	sess.windowCount++
+	if sess.windowCount <= cfg.MaxEventsPerWindow {
+		return nil
+	}
+	r := event.RefuseForNow("rate_limited", "Rate limit exceeded", cfg.RateWindow-now.Sub(sess.windowStart))
+	r.Status = http.StatusTooManyRequests
+	return r
+}
+
+// authenticated answers the authenticate event: every session is, by its
+// handshake (contract §1.12).
+func (sess *session) authenticated(c *call, _ json.RawMessage) {
+	body := object(
+		event.Text("correlationId", sess.correlationID),
+		event.Member{Key: "success", Value: []byte("true")},
+		event.Text("message", "Already authenticated"),
+		event.Member{Key: "authContext", Value: object(
+			event.Text("userId", sess.grant.Subject),
+			event.Text("orgId", sess.grant.Org),
+			event.Text("venueId", sess.grant.Venue),
+			event.Text("role", string(sess.grant.Role)),
+			event.Text("socketId", sess.sid),
+			event.Text("connectedAt", event.FormatTime(sess.connectedAt)),
+			event.Text("lastActivity", event.FormatTime(time.UnixMilli(sess.active.Load()))),
+		)},
+	)
+	sess.finish(c, func() {
+		c.answer(body)
+		sess.emit("authentication_success", body)
+	})
+}

@@ -1,0 +1,136 @@
+package lan
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// Why a connection was refused or closed by the box: the names in
+// [Stats.Refused].
+const (
+	reasonMalformed = "malformed_packet"
+	reasonFull      = "max_connections"
+	reasonOrigin    = "origin"
+	reasonAuth      = "authentication"
+	reasonTerminal  = "terminal_mismatch"
+	reasonFailures  = "failed_handshakes"
+	reasonTwice     = "second_connect"
+	reasonSlow      = "slow_reader"
+	reasonRevoked   = "grant_ended"
+	reasonAdmission = "not_admitted"
+)
+
+// Stats counts what happened since the start. All counters only grow.
+type Stats struct {
+	Connections int64            `json:"connections"` // sessions begun
+	Refused     map[string]int64 `json:"refused"`     // connections refused or closed by the box, by reason
+
+	Accepted   int64            `json:"accepted"`   // events stored for a sender
+	Duplicates int64            `json:"duplicates"` // of them: repeats, not sent again
+	Rejected   map[string]int64 `json:"rejected"`   // events refused, by code
+	Unknown    int64            `json:"unknown"`    // events of names nobody serves
+	Volatile   int64            `json:"volatile"`   // logs and heartbeats passed on
+	Debounced  int64            `json:"debounced"`  // heartbeats not passed on
+
+	FannedOut  int64 `json:"fannedOut"`  // stored events shown to the venue
+	Expired    int64 `json:"expired"`    // stored events past their expiry, not shown
+	Replayed   int64 `json:"replayed"`   // copies sent to clients that came back
+	Forgotten  int64 `json:"forgotten"`  // replayable events given up for room
+	Sent       int64 `json:"sent"`       // messages handed to transports
+	Waits      int64 `json:"waits"`      // times a client was made to wait
+	ReadErrors int64 `json:"readErrors"` // journal reads that failed
+	SaveErrors int64 `json:"saveErrors"` // positions that could not be saved
+
+	WriteErrors int64 `json:"writeErrors"` // packets that could not be encoded
+	Panics      int64 `json:"panics"`      // contained in our callbacks
+	Swept       int64 `json:"swept"`       // dead entries taken out of the library
+
+	// Shown is the last seq shown to the venue.
+	Shown event.Seq `json:"shown"`
+}
+
+// counters is the live form of Stats; safe for concurrent use.
+type counters struct {
+	connections, accepted, duplicates, unknown, volatile, debounced atomic.Int64
+	fannedOut, expired, replayed, forgotten, sent, waits            atomic.Int64
+	readErrors, saveErrors, writeErrors, panics, swept              atomic.Int64
+
+	mu       sync.Mutex // guards below
+	refused  map[string]int64
+	rejected map[string]int64
+}
+
+func newCounters() *counters {
+	return &counters{refused: make(map[string]int64), rejected: make(map[string]int64)}
+}
+
+func (c *counters) refuse(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[reason]++
+}
+
+// reject counts a refused event. Codes are the box's own words, so the map
+// stays small.
+func (c *counters) reject(code string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rejected[code]++
+}
+
+// Stats returns the counters. Safe for concurrent use.
+func (s *Server) Stats() Stats {
+	c := s.counters
+	c.mu.Lock()
+	refused, rejected := maps.Clone(c.refused), maps.Clone(c.rejected)
+	c.mu.Unlock()
+	return Stats{
+		Connections: c.connections.Load(), Refused: refused,
+		Accepted: c.accepted.Load(), Duplicates: c.duplicates.Load(), Rejected: rejected,
+		Unknown: c.unknown.Load(), Volatile: c.volatile.Load(), Debounced: c.debounced.Load(),
+		FannedOut: c.fannedOut.Load(), Expired: c.expired.Load(), Replayed: c.replayed.Load(),
+		Forgotten: c.forgotten.Load(), Sent: c.sent.Load(), Waits: c.waits.Load(),
+		ReadErrors: c.readErrors.Load(), SaveErrors: c.saveErrors.Load(),
+		WriteErrors: c.writeErrors.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
+		Shown: s.fan.seen(),
+	}
+}
+
+// Connections is who is connected now, in the shape of the existing system's
+// connection statistics (contract §7.1).
+type Connections struct {
+	ConnectionStats ConnectionStats `json:"connectionStats"`
+	ServerStats     ServerStats     `json:"serverStats"`
+}
+
+// ConnectionStats counts sessions.
+type ConnectionStats struct {
+	Total  int                `json:"totalConnections"`
+	Venues map[string]int     `json:"venueConnections"`
+	Roles  map[event.Role]int `json:"roleConnections"`
+}
+
+// ServerStats counts sockets and rooms of the server. Rooms includes one
+// implicit room per socket, as it always did.
+type ServerStats struct {
+	Clients int `json:"connectedClients"`
+	Rooms   int `json:"rooms"`
+}
+
+// Connections returns who is connected now. Safe for concurrent use.
+func (s *Server) Connections() Connections {
+	venues, roles := make(map[string]int), make(map[event.Role]int)
+	sessions := s.live()
+	for _, sess := range sessions {
+		venues[sess.grant.Venue]++
+		roles[sess.grant.Role]++
+	}
+	nsp := s.io.Sockets()
+	return Connections{
+		ConnectionStats: ConnectionStats{Total: len(sessions), Venues: venues, Roles: roles},
+		ServerStats:     ServerStats{Clients: nsp.Sockets().Len(), Rooms: nsp.Adapter().Rooms().Len()},
+	}
+}
