@@ -15,6 +15,11 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
+// day is when the samples were accepted, and the clock of the tests.
+var day = time.UnixMilli(1_790_000_000_000).UTC()
+
+var small = Options{SegmentBytes: 64 << 10, Now: func() time.Time { return day }}
+
 // box is a journal under test with its Run.
 type box struct {
 	*Journal
@@ -70,7 +75,7 @@ func sample(n int) *event.Event {
 	return &event.Event{
 		ID: event.ID(fmt.Sprintf("id-%d", n)), Kind: event.PaymentCompleted,
 		Origin: event.Terminal, Class: event.Money,
-		Time:    time.UnixMilli(1_790_000_000_000 + int64(n)).UTC(),
+		Time:    day.Add(time.Duration(n) * time.Millisecond),
 		Subject: fmt.Sprintf("pay_%d", n),
 		Payload: fmt.Appendf(nil, `{"paymentId":"pay_%d","amount":"120.50","x":1e3 ,"pad":"%0200d"}`, n, n),
 	}
@@ -141,7 +146,6 @@ func (b *box) wantSamples(events []event.Event, from, to int) {
 	}
 }
 
-var small = Options{SegmentBytes: 64 << 10}
 
 func TestAppendReadReopen(t *testing.T) {
 	b := start(t, create1(t, Options{}), Options{})
