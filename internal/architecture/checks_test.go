@@ -53,10 +53,6 @@ func TestChecksCanFail(t *testing.T) {
 			"package lan", "0 package comments", "// Package lan serves.\npackage lan",
 		},
 		{
-			"package comment elsewhere", checkPackageDoc, "internal/lan/lan.go",
-			"// Package lan serves.\npackage lan", "belongs into doc.go", "",
-		},
-		{
 			"package comment without an end", checkPackageDoc, "internal/lan/doc.go",
 			"// Package lan serves\npackage lan", "whole sentence",
 			"// Package lan serves\n// all of them.\n//\n// It also eats. Much.\npackage lan",
@@ -161,6 +157,17 @@ func TestTestFilesMayImportMore(t *testing.T) {
 		`package lan; import (_ "`+module+`/internal/journal"; _ "go.etcd.io/bbolt"; _ "pgregory.net/rapid")`)
 	if wrong := append(checkArrows(s), checkWalls(s)...); len(wrong) != 0 {
 		t.Errorf("complaints %q", wrong)
+	}
+}
+
+func TestPackageCommentElsewhere(t *testing.T) {
+	s := parse(t, "internal/lan/lan.go", "// Package lan serves.\npackage lan")
+	if wrong := checkPackageDoc(s); len(wrong) != 0 {
+		t.Errorf("in the only file: %q", wrong)
+	}
+	s = append(s, parse(t, "internal/lan/more.go", "package lan")...)
+	if wrong := checkPackageDoc(s); len(wrong) != 1 || !strings.Contains(wrong[0], "belongs into doc.go") {
+		t.Errorf("in one of two files: %q", wrong)
 	}
 }
 

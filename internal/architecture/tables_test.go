@@ -10,6 +10,7 @@ var anything = []string{"*"}
 // may import any of ours.
 var arrows = map[string][]string{
 	"cmd/avoqado-edge":   {"internal/cli"},
+	"configs":            {},
 	"internal/api":       {"internal/auth", "internal/event"},
 	"internal/auth":      {"internal/event"},
 	"internal/buildinfo": {},
@@ -18,7 +19,7 @@ var arrows = map[string][]string{
 		"internal/daemon", "internal/event", "internal/journal", "internal/service", "internal/simulate",
 	},
 	"internal/cloud":  {"internal/event"},
-	"internal/config": {},
+	"internal/config": {"configs"},
 	"internal/daemon": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/config", "internal/discovery",
 		"internal/event", "internal/journal", "internal/lan", "internal/uplink",
@@ -103,6 +104,8 @@ var packageVars = map[string]string{
 	"internal/event.publishers":      "column of the catalogue",
 	"internal/event.settlers":        "column of the catalogue",
 	"internal/journal.castagnoli":    "table of a checksum",
+	"internal/simulate.menu":         "table of what is sold",
+	"internal/simulate.roles":        "table of who sells",
 }
 
 // topFolders are the folders the repository has. Hidden ones belong to tools.

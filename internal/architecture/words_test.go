@@ -10,7 +10,7 @@ import (
 )
 
 // checkPackageDoc finds packages whose job is not said in one sentence, at one
-// place: doc.go, or main.go of a command.
+// place: doc.go, main.go of a command, or the only file there is.
 func checkPackageDoc(s source) []string {
 	var wrong []string
 	for _, pkg := range s.packages() {
@@ -31,7 +31,7 @@ func checkPackageDoc(s source) []string {
 		}
 		first := new(doc.Package).Synopsis(f.ast.Doc.Text())
 		switch {
-		case path.Base(f.path) != home:
+		case path.Base(f.path) != home && len(s.of(pkg).code()) > 1:
 			wrong = append(wrong, fmt.Sprintf("%s: the package comment belongs into %s", f.path, home))
 		case !strings.HasPrefix(first, opening):
 			wrong = append(wrong, fmt.Sprintf("%s: the package comment does not begin with %q", f.path, opening))
