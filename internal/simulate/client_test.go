@@ -206,6 +206,11 @@ func TestEmitAckGivesUp(t *testing.T) {
 	eventually(t, "event", func() bool { return f.received(`421["e",1]`) == 1 })
 	cancel()
 	waiting.Wait()
+	c.mu.Lock()
+	if len(c.acks) != 0 {
+		t.Error("a wait that was given up is kept")
+	}
+	c.mu.Unlock()
 
 	waiting.Go(func() {
 		if _, err := c.EmitAck(soon(t), "e", 2); err == nil || errors.Is(err, context.DeadlineExceeded) {

@@ -15,6 +15,7 @@ const remembered = 1 << 14
 // to the client itself are not counted.
 type Heard struct {
 	Events   uint64                `json:"events"`
+	Sales    uint64                `json:"sales"` // of those: payments and orders
 	Kinds    map[event.Kind]uint64 `json:"kinds,omitempty"`
 	Replayed uint64                `json:"replayed"` // marked as such
 	Doubled  uint64                `json:"doubled"`  // came twice and was not marked as replayed
@@ -25,6 +26,7 @@ type Heard struct {
 // add sums up what several clients heard.
 func (h *Heard) add(other Heard) {
 	h.Events += other.Events
+	h.Sales += other.Sales
 	h.Replayed += other.Replayed
 	h.Doubled += other.Doubled
 	h.Foreign += other.Foreign
@@ -73,6 +75,9 @@ func (e *ear) hear(name string, payload json.RawMessage) {
 	defer e.mu.Unlock()
 	e.heard.Events++
 	e.heard.Kinds[kind]++
+	if row.Family == event.Payment || row.Family == event.Order {
+		e.heard.Sales++
+	}
 	if venue := o.String("venueId"); venue != "" && venue != e.venue {
 		e.heard.Foreign++
 	}

@@ -32,11 +32,21 @@ func TestEarTellsWhatIsWrong(t *testing.T) {
 				e.hear(name, json.RawMessage(payload))
 			}
 			got := e.figures()
-			got.Kinds = nil
+			got.Kinds, got.Sales = nil, 0
 			if fmt.Sprint(got) != fmt.Sprint(c.want) {
 				t.Errorf("heard %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+func TestEarCountsSales(t *testing.T) {
+	e := newEar("v1", "")
+	for _, name := range []string{"payment_completed", "order_created", "updateDashboard", "terminal:heartbeat", "system_alert"} {
+		e.hear(name, json.RawMessage(`{}`))
+	}
+	if got := e.figures(); got.Sales != 2 || got.Events != 5 || len(got.Kinds) != 5 {
+		t.Errorf("heard %+v", got)
 	}
 }
 

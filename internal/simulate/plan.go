@@ -35,17 +35,27 @@ type Plan struct {
 	Log     *slog.Logger
 }
 
-// roles are given to the terminals in turn. A manager takes orders and money,
-// a cashier money alone, a waiter orders and what begins a payment.
-var roles = [...]event.Role{event.Manager, event.Cashier, event.Waiter}
+// roleOf gives the i-th terminal its role, in turn: a manager takes orders and
+// money, a cashier money alone, a waiter orders and what begins a payment.
+func roleOf(i int) event.Role {
+	switch i % 3 {
+	case 0:
+		return event.Manager
+	case 1:
+		return event.Cashier
+	default:
+		return event.Waiter
+	}
+}
 
 const (
 	progressEvery = time.Second
 	keepUnlimited = 100_000          // acknowledgements listed per terminal of a run without end
 	readyTimeout  = 10 * time.Second // for dashboards, before the first sale
-	settleEvery   = 100 * time.Millisecond
-	settleTimeout = 3 * time.Second // for dashboards to hear the last events
-	maxRunName    = 24              // keeps idempotency keys within 64 characters
+	settleEvery   = 20 * time.Millisecond
+	settleTimeout = 3 * time.Second        // for dashboards to hear the last events
+	settleBriefly = 300 * time.Millisecond // the same, of a run that was called off
+	maxRunName    = 24                     // keeps idempotency keys within 64 characters
 )
 
 // venue is a running plan.
@@ -87,7 +97,7 @@ func Run(ctx context.Context, plan Plan, progress func(Snapshot)) (Summary, erro
 	if len(v.terminals) == 0 {
 		<-ctx.Done()
 	}
-	v.settle(ctx)
+	v.settle(ctx.Err() != nil)
 	stopWatching()
 	watching.Wait()
 	summary := v.summary() // before the goodbyes, with connections as they were
@@ -123,7 +133,7 @@ func newVenue(plan Plan) (*venue, error) {
 	}
 	for i := range plan.Terminals {
 		serial := fmt.Sprintf("AVQD-%010d", 9_000_000_001+i)
-		role := roles[i%len(roles)]
+		role := roleOf(i)
 		token, err := plan.Token(role, fmt.Sprintf("staff-%d", i+1), serial)
 		if err != nil {
 			return nil, fmt.Errorf("make token of %s: %w", serial, err)
@@ -166,17 +176,25 @@ func (v *venue) awaitDashboards(ctx context.Context) {
 	}
 }
 
-// settle lets the dashboards hear the last events: until they heard nothing
-// new for a moment. A run that was called off does not wait.
-func (v *venue) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+// settle lets the dashboards hear the last events: until each that is there
+// heard as many sales as were acknowledged. A dashboard that missed some, or a
+// box that swallows some, costs the timeout and shows in the summary.
+func (v *venue) settle(called bool) {
+	limit := settleTimeout
+	if called {
+		limit = settleBriefly
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	for before := ^uint64(0); ; {
-		now := v.heard().Events
-		if now == before || !pause(ctx, settleEvery) {
-			return
-		}
-		before = now
+	var acknowledged uint64
+	for _, t := range v.terminals {
+		acknowledged += t.Figures().Acknowledged
+	}
+	behind := func(d *Dashboard) bool {
+		f := d.Figures()
+		return f.Connected && f.Heard.Sales < acknowledged
+	}
+	for slices.ContainsFunc(v.dashboards, behind) && pause(ctx, settleEvery) {
 	}
 }
 

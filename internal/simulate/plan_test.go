@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
@@ -63,6 +64,44 @@ func TestCalmDay(t *testing.T) {
 	raw, err := json.Marshal(s)
 	if err != nil || !strings.Contains(string(raw), `"lost":0`) || !strings.Contains(string(raw), `"p99Ms"`) || strings.Contains(string(raw), "Unlisted") {
 		t.Errorf("summary as JSON = %s, %v", raw, err)
+	}
+}
+
+// Dashboards are there before the first sale and until the last one is heard.
+func TestDashboardsComeFirstAndStayLongest(t *testing.T) {
+	var joins atomic.Int32
+	var late sync.WaitGroup
+	ctx := soon(t)
+	f := newFake(t, knobs{})
+	f.onEvent = func(s *fakeSocket, id, name string, payload json.RawMessage) bool {
+		switch {
+		case name == "join_room" && joins.Add(1) == 1:
+			late.Go(func() {
+				pause(ctx, 50*time.Millisecond) // time for a terminal that does not wait to show itself
+				if joins.Load() != 1 {
+					t.Error("a terminal came before the dashboard had joined")
+				}
+				s.answer(id, `{"success":true}`)
+			})
+		case name == "payment_initiated":
+			key, seq, _ := f.store(payload)
+			s.answer(id, fmt.Sprintf(`{"success":true,"eventId":%q,"seq":%d}`, key, seq))
+			late.Go(func() {
+				pause(ctx, 50*time.Millisecond)
+				f.fanOut(s, fmt.Sprintf(`42[%q,%s]`, name, enrich(payload, key)))
+			})
+		default:
+			return false
+		}
+		return true
+	}
+	s, err := Run(ctx, Plan{URL: f.URL, Venue: "v1", Terminals: 1, Dashboards: 1, Events: 3, Hands: 1, Token: noToken}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late.Wait()
+	if got := s.Dashboards[0].Heard.Sales; got != 3 {
+		t.Errorf("dashboard heard %d of 3", got)
 	}
 }
 
@@ -120,7 +159,7 @@ func TestAnswersThatStayAway(t *testing.T) {
 	}})
 	terminal := NewTerminal(TerminalConfig{
 		URL: f.URL, Venue: "v1", Serial: "AVQD-1", Role: event.Manager, Run: "r", Events: 10, Keep: 4,
-		AckTimeout: 20_000_000, Backoff: quick,
+		AckTimeout: 20 * time.Millisecond, Backoff: quick,
 	})
 	if err := terminal.Run(soon(t)); err != nil {
 		t.Fatal(err)

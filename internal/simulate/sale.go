@@ -66,17 +66,22 @@ type (
 	}
 )
 
-// menu is what the simulated kitchen has, prices in centavos.
-var menu = [...]struct {
+// dish is something to eat, its price in centavos.
+type dish struct {
 	id, name string
 	price    int
-}{
-	{"prod_taco", "Tacos al pastor", 9500},
-	{"prod_enchilada", "Enchiladas verdes", 16450},
-	{"prod_mole", "Mole negro con pollo", 21990},
-	{"prod_agua", "Agua de jamaica", 4500},
-	{"prod_cerveza", "Cerveza clara", 6550},
-	{"prod_flan", "Flan de cajeta", 7825},
+}
+
+// menu returns what the simulated kitchen has.
+func menu() []dish {
+	return []dish{
+		{"prod_taco", "Tacos al pastor", 9500},
+		{"prod_enchilada", "Enchiladas verdes", 16450},
+		{"prod_mole", "Mole negro con pollo", 21990},
+		{"prod_agua", "Agua de jamaica", 4500},
+		{"prod_cerveza", "Cerveza clara", 6550},
+		{"prod_flan", "Flan de cajeta", 7825},
+	}
 }
 
 // declined is the share of card payments, in percent, that do not go through.
@@ -95,9 +100,9 @@ func (s seller) sale(n uint64) []step {
 		VenueID: s.venue, TableID: fmt.Sprintf("table-%d", 1+r.IntN(20)), Covers: 1 + r.IntN(6),
 		Status: "OPEN", Version: 1,
 	}
-	total := 0
+	total, dishes := 0, menu()
 	for i := range 1 + r.IntN(4) {
-		dish, quantity := menu[r.IntN(len(menu))], 1+r.IntN(3)
+		dish, quantity := dishes[r.IntN(len(dishes))], 1+r.IntN(3)
 		total += quantity * dish.price
 		order.Items = append(order.Items, orderItem{
 			ID: fmt.Sprintf("item-%s-%d", id, i), ProductID: dish.id, ProductName: dish.name, Quantity: quantity,

@@ -135,8 +135,8 @@ func (s Summary) String() string {
 			t.Retried, t.Duplicates, t.Refused, t.Latency.Quantile(0.5), t.Latency.Quantile(0.99))
 	}
 	for _, d := range s.Dashboards {
-		line("%-18s heard %d, replayed %d, twice %d, connections %d\n",
-			d.Name, d.Heard.Events, d.Heard.Replayed, d.Heard.Doubled, d.Connections)
+		line("%-18s heard %d (%d of them payments and orders), replayed %d, twice %d, connections %d\n",
+			d.Name, d.Heard.Events, d.Heard.Sales, d.Heard.Replayed, d.Heard.Doubled, d.Connections)
 	}
 	if f.Heard.Foreign+f.Heard.Echoed > 0 {
 		line("wrong: terminals heard %d events of other venues and %d of their own\n", f.Heard.Foreign, f.Heard.Echoed)
