@@ -53,6 +53,7 @@ type Events interface {
 
 // Config is what the API needs.
 type Config struct {
+	Venue   string // the box's
 	Auth    Verifier
 	Publish Publisher
 	Box     Box
@@ -114,9 +115,8 @@ func (s *Server) LAN() http.Handler { return s.mux(s.checkToken) }
 // Socket returns the handler for the unix socket, where the file's mode is the
 // access rule.
 func (s *Server) Socket() http.Handler {
-	return s.mux(func(access, *http.Request) (auth.Grant, *event.Refusal) {
-		return auth.Grant{Subject: "operator", Role: event.SuperAdmin}, nil
-	})
+	operator := auth.Grant{Subject: "operator", Venue: s.cfg.Venue, Role: event.SuperAdmin}
+	return s.mux(func(access, *http.Request) (auth.Grant, *event.Refusal) { return operator, nil })
 }
 
 func (s *Server) mux(check func(access, *http.Request) (auth.Grant, *event.Refusal)) http.Handler {

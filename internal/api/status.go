@@ -38,17 +38,17 @@ type LANStatus struct {
 
 // UplinkStatus tells how the box stands with the cloud.
 type UplinkStatus struct {
-	State      string    `json:"state"` // off, online, connecting or offline
-	Since      time.Time `json:"since,omitzero"`
-	Broker     string    `json:"broker,omitempty"`
-	Confirm    string    `json:"confirm,omitempty"` // broker or backend
-	Cause      string    `json:"cause,omitempty"`   // why offline: refused, dns, tls, credentials, …
-	Error      string    `json:"error,omitempty"`
-	InFlight   int       `json:"inFlight"`
-	Reconnects uint64    `json:"reconnects"`
-	Resent     uint64    `json:"resent"`   // times the box went back to its cursor
-	Received   uint64    `json:"received"` // broadcasts stored
-	Rejected   uint64    `json:"rejected"` // messages that could not be read or were not allowed
+	State    string    `json:"state"` // off, online, connecting or offline
+	Since    time.Time `json:"since,omitzero"`
+	Broker   string    `json:"broker,omitempty"`
+	Confirm  string    `json:"confirm,omitempty"` // broker or backend
+	Cause    string    `json:"cause,omitempty"`   // why offline: refused, dns, tls, credentials, …
+	Error    string    `json:"error,omitempty"`
+	InFlight int       `json:"inFlight"`
+	Connects uint64    `json:"connects"` // connections that came up since the start
+	Resent   uint64    `json:"resent"`   // times the box went back to its cursor
+	Received uint64    `json:"received"` // broadcasts stored
+	Rejected uint64    `json:"rejected"` // messages that could not be read or were not allowed
 }
 
 // JournalStatus tells what is kept, and what the cloud does not have yet.
@@ -84,10 +84,10 @@ type ClockStatus struct {
 
 // DiscoveryStatus tells what is announced on the LAN.
 type DiscoveryStatus struct {
-	State     string   `json:"state"` // off, announcing or failing
-	Instance  string   `json:"instance,omitempty"`
-	Addresses []string `json:"addresses,omitempty"`
-	Error     string   `json:"error,omitempty"`
+	State      string   `json:"state"` // off, starting, announcing or failing
+	Instance   string   `json:"instance,omitempty"`
+	Interfaces []string `json:"interfaces,omitempty"` // such as "eth0 192.168.1.10"
+	Error      string   `json:"error,omitempty"`
 }
 
 // Stats is the answer of GET /api/v1/stats: the seed's getConnectionStats

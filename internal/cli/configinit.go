@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/avoqado/avoqado-edge/internal/config"
+)
+
+func newConfigInit(s Streams) *cobra.Command {
+	var (
+		answers config.Answers
+		out     string
+		force   bool
+	)
+	cmd := &cobra.Command{
+		Use: "init", Short: "Write a commented configuration, and a secret beside it", Args: cobra.NoArgs,
+		Long: `Writes every key with its default and what it means. The secret goes to a file
+of its own, access_token_secret, readable by its owner only: the one of the
+environment's ACCESS_TOKEN_SECRET if that is set, so that the tokens terminals
+hold today are accepted, else a fresh one, which the back-end must then be given.
+With --out - the configuration is printed, and no secret is written.`,
+		Example: "  avoqado-edge config init --venue v1 --broker tls://mqtt.example.com:8883 --out config.yaml",
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&answers.Venue, "venue", "", "venue id (needed)")
+	flags.StringVar(&answers.ID, "box", "", "box id (default: made at the first start)")
+	flags.StringVar(&answers.Name, "name", "", "name for people")
+	flags.StringSliceVar(&answers.Brokers, "broker", nil, "broker URL (repeatable; none: no cloud)")
+	flags.StringVar(&out, "out", defaultConfig, "file to write")
+	flags.BoolVar(&force, "force", false, "replace files that are there")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if answers.Venue == "" {
+			return usagef("--venue is needed")
+		}
+		secretFile := "/etc/avoqado-edge/access_token_secret"
+		if out != "-" {
+			dir, err := filepath.Abs(filepath.Dir(out))
+			if err != nil {
+				return err
+			}
+			secretFile = filepath.Join(dir, "access_token_secret")
+		}
+		answers.SecretFile = secretFile
+		answers.Secret = os.Getenv("ACCESS_TOKEN_SECRET")
+		file, secret, err := config.Init(answers)
+		if err != nil {
+			return err
+		}
+		if out == "-" {
+			_, err := s.Out.Write(file)
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a configuration folder is no secret
+			return err
+		}
+		if err := writeNew(secretFile, secret, 0o600, force); err != nil {
+			return err
+		}
+		if err := writeNew(out, file, 0o644, force); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(s.Out, "Wrote %s and %s.\nNext: avoqado-edge config check --config %s, then avoqado-edge run --config %s\n",
+			out, secretFile, out, out)
+		return err
+	}
+	return cmd
+}
+
+// writeNew writes a file that must not be there yet, unless force says so.
+func writeNew(path string, content []byte, mode fs.FileMode, force bool) error {
+	flag := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if force {
+		flag = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(path, flag, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("%s is there already: remove it, or use --force", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Chmod(mode), f.Close())
+}

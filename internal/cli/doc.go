@@ -1,0 +1,3 @@
+// Package cli is the command line of the box: it reads flags, calls one other
+// package, and prints what that returns.
+package cli

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+)
+
+func newEvents(s Streams) *cobra.Command {
+	return group("events", "What happened: tail, list, show", newEventsTail(s), newEventsList(s), newEventsShow(s))
+}
+
+// view is how an event is printed.
+type view struct {
+	json    bool
+	payload bool
+}
+
+func (v *view) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&v.json, "json", false, "print one JSON object a line")
+	cmd.Flags().BoolVar(&v.payload, "payload", false, "show payloads too (they may hold customers' data)")
+}
+
+func (v *view) print(w io.Writer, r api.Record) error {
+	if !v.payload {
+		r.Payload = nil
+	}
+	if v.json {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(r)
+	}
+	mark := " "
+	if r.Synced {
+		mark = "✓"
+	}
+	who := r.Origin
+	if r.Actor != "" {
+		who = r.Role + " " + r.Actor
+	}
+	_, err := fmt.Fprintf(w, "%s %8d %s  %-22s %-20s %s", r.Time.Local().Format("15:04:05.000"), r.Seq, mark, r.Event, r.Subject, who)
+	if err == nil && v.payload {
+		_, err = fmt.Fprintf(w, "  %s", r.Payload)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(w)
+	}
+	return err
+}
+
+func newEventsTail(s Streams) *cobra.Command {
+	var (
+		v     view
+		after int64
+		kind  string
+	)
+	cmd := &cobra.Command{
+		Use: "tail", Short: "Print events as they are stored, until interrupted", Args: cobra.NoArgs,
+		Long: "Prints time, sequence number, a tick for what the cloud has, event, subject and sender.",
+	}
+	socket := socketFlag(cmd)
+	v.flags(cmd)
+	cmd.Flags().Int64Var(&after, "after", -1, "begin behind this sequence number instead of now")
+	cmd.Flags().StringVar(&kind, "event", "", "only events of this name")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return api.NewClient(*socket).Tail(cmd.Context(), after, func(r api.Record) error {
+			if kind != "" && r.Event != kind {
+				return nil
+			}
+			return v.print(s.Out, r)
+		})
+	}
+	return cmd
+}
+
+func newEventsList(s Streams) *cobra.Command {
+	var (
+		v     view
+		after int64
+		limit int
+	)
+	cmd := &cobra.Command{
+		Use: "list", Short: "Print the newest stored events, oldest first", Args: cobra.NoArgs,
+	}
+	socket := socketFlag(cmd)
+	v.flags(cmd)
+	cmd.Flags().Int64Var(&after, "after", -1, "begin behind this sequence number")
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many, 1 to 1000")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
+		defer cancel()
+		records, err := api.NewClient(*socket).Events(ctx, after, limit)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			if err := v.print(s.Out, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newEventsShow(s Streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "show ID", Short: "Show one event and how far it came", Args: cobra.ExactArgs(1),
+		Long: "ID is an event id or a sequence number.",
+	}
+	socket := socketFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
+		defer cancel()
+		r, err := api.NewClient(*socket).Event(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(s.Out, r)
+		}
+		return printHops(s.Out, r)
+	}
+	return cmd
+}
+
+func printHops(w io.Writer, r api.Record) error {
+	p := &printer{w: w}
+	p.line("%s  %s", r.Event, r.ID)
+	from := "from the cloud"
+	if r.Origin != "cloud" {
+		from = fmt.Sprintf("from %s %s", r.Role, r.Actor)
+		if r.Terminal != "" {
+			from += " at terminal " + r.Terminal
+		}
+	}
+	p.line("  accepted  %s  %s", r.Time.Local().Format("2006-01-02 15:04:05.000"), from)
+	p.line("  stored    as %d of epoch %s", r.Seq, r.Epoch)
+	switch {
+	case r.Origin == "cloud":
+		p.line("  cloud     it came from there")
+	case r.Synced:
+		p.line("  cloud     confirmed")
+	default:
+		p.line("  cloud     waiting")
+	}
+	if !r.Expires.IsZero() {
+		p.line("  expires   %s", r.Expires.Local().Format("2006-01-02 15:04:05"))
+	}
+	p.line("  payload   %s", r.Payload)
+	return p.err
+}

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/journal"
+)
+
+func newJournal(s Streams) *cobra.Command {
+	return group("journal", "The journal on disk: init, stats, check", newJournalInit(s), newJournalStats(s), newJournalCheck(s))
+}
+
+// dirFlag names the journal for work on a box that does not run.
+func dirFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("dir", "", "the journal's folder (default: the one of the configured state directory)")
+}
+
+func journalDir(dir, configPath string) (string, error) {
+	if dir != "" {
+		return dir, nil
+	}
+	cfg, err := loadConfig(configPath, nil)
+	if err != nil {
+		return "", err
+	}
+	return daemon.JournalDir(cfg.StateDir), nil
+}
+
+func newJournalInit(s Streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "init", Short: "Make a new, empty journal for a box that lost its own", Args: cobra.NoArgs,
+		Long: "The first `run` makes the journal by itself. This is for a box whose journal is gone for good: it begins a new epoch, so that the back-end can tell that history was lost.",
+	}
+	path, dir := configFlag(cmd), dirFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		dir, err := journalDir(*dir, *path)
+		if err != nil {
+			return err
+		}
+		if err := journal.Create(dir, journal.Options{}); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(s.Out, "Made an empty journal in %s.\n", dir)
+		return err
+	}
+	return cmd
+}
+
+func newJournalStats(s Streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "stats", Short: "The running box's journal in figures", Args: cobra.NoArgs,
+	}
+	socket := socketFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
+		defer cancel()
+		raw, err := api.NewClient(*socket).Journal(ctx)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(s.Out, raw)
+		}
+		return printFigures(s.Out, raw)
+	}
+	return cmd
+}
+
+// printFigures prints a flat JSON object as aligned lines, in its own order.
+func printFigures(w io.Writer, raw json.RawMessage) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if _, err := dec.Token(); err != nil {
+		return err
+	}
+	p := &printer{w: w}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		p.line("%-18v %s", key, value)
+	}
+	return p.err
+}
+
+func newJournalCheck(s Streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "check", Short: "Read every record of a stopped box's journal and report what is wrong", Args: cobra.NoArgs,
+		Long: "Changes nothing. Exit code 0: all is well; 4: something is damaged or missing, and the report says which sequence numbers; 3: a running box holds the journal.",
+	}
+	path, dir := configFlag(cmd), dirFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		dir, err := journalDir(*dir, *path)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		report, err := journal.Check(dir)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = printJSON(s.Out, report)
+		} else {
+			err = printReport(s.Out, &report, time.Since(began))
+		}
+		if err == nil && !report.OK() {
+			err = &silentError{ExitDegraded}
+		}
+		return err
+	}
+	return cmd
+}
+
+func printReport(w io.Writer, r *journal.Report, took time.Duration) error {
+	p := &printer{w: w}
+	for _, problem := range r.Problems {
+		p.line("DAMAGED  %s", problem)
+	}
+	for _, seg := range r.Segments {
+		if seg.Err != nil {
+			p.line("DAMAGED  %s: %v", seg.Path, seg.Err)
+		}
+		for _, lost := range seg.Lost {
+			p.line("LOST     %s: events %d to %d", seg.Path, lost.From, lost.To)
+		}
+	}
+	verdict := "every record is whole"
+	if !r.OK() {
+		verdict = "damage found"
+	}
+	p.line("%s: %s in %s, sequence %d to %d, read in %s: %s", r.Dir, plural(r.Events, "event"),
+		plural(len(r.Segments), "segment"), r.First, r.Stored, took.Round(time.Millisecond), verdict)
+	return p.err
+}

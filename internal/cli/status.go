@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+)
+
+const askTimeout = 10 * time.Second
+
+// socketFlag adds --socket to a command that asks a running box.
+func socketFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("socket", defaultSocket(),
+		"unix socket of the running box (environment AVOQADO_EDGE_SOCKET)")
+}
+
+// defaultSocket is where a packaged box listens, unless the environment says
+// otherwise.
+func defaultSocket() string {
+	if path := os.Getenv("AVOQADO_EDGE_SOCKET"); path != "" {
+		return path
+	}
+	for _, dir := range []string{"/run/avoqado-edge", "/var/lib/avoqado-edge"} {
+		path := filepath.Join(dir, "avoqado-edge.sock")
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return "/run/avoqado-edge/avoqado-edge.sock"
+}
+
+func newStatus(s Streams) *cobra.Command {
+	var asJSON, watch bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "How the running box is: uplink, backlog, clients, disk, clock",
+		Long: "Asks the running box over its unix socket. Exit code 0: all is well; 4: it runs, but something needs a look; 3: no box answers.",
+		Args: cobra.NoArgs,
+	}
+	socket := socketFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.Flags().BoolVar(&watch, "watch", false, "print again every two seconds until interrupted")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client := api.NewClient(*socket)
+		for {
+			st, err := askStatus(cmd.Context(), client)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(s.Out, st)
+			} else {
+				err = printStatus(s.Out, st)
+			}
+			if err != nil {
+				return err
+			}
+			if !watch {
+				if len(st.Problems) > 0 {
+					return &silentError{ExitDegraded}
+				}
+				return nil
+			}
+			select {
+			case <-cmd.Context().Done():
+				return nil
+			case <-time.After(2 * time.Second):
+			}
+		}
+	}
+	return cmd
+}
+
+func askStatus(ctx context.Context, c *api.Client) (api.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return c.Status(ctx)
+}
+
+func printStatus(w io.Writer, st api.Status) error {
+	p := &printer{w: w}
+	p.line("Box      %s of venue %s, version %s, up %s", st.Box, st.Venue, st.Version, ago(st.UptimeMs))
+	p.line("LAN      %s: %s, %s", st.LAN.Address, plural(st.LAN.Clients, "client"), plural(st.LAN.Terminals, "terminal"))
+	p.line("Uplink   %s", describeUplink(st.Uplink))
+	p.line("Journal  stored %d, synced %d, %s on disk in %s", st.Journal.StoredThrough,
+		st.Journal.SyncedThrough, size(uint64(max(st.Journal.Bytes, 0))), plural(st.Journal.Segments, "segment"))
+	if b := st.Journal.Backlog; b.Events > 0 {
+		p.line("Backlog  %s waiting for the cloud, %s, the oldest for %s",
+			plural(b.Events, "event"), size(uint64(max(b.Bytes, 0))), ago(b.OldestAgeMs))
+	} else {
+		p.line("Backlog  none: the cloud has everything")
+	}
+	p.line("Disk     %s free of %s", size(st.Disk.FreeBytes), size(st.Disk.TotalBytes))
+	clock := "synchronised"
+	if !st.Clock.Trusted {
+		clock = "not synchronised (yet)"
+	}
+	p.line("Clock    %s, %s", st.Clock.Now.Local().Format("2006-01-02 15:04:05"), clock)
+	switch st.Discovery.State {
+	case "announcing":
+		p.line("mDNS     announced as %q", st.Discovery.Instance)
+	case "off":
+		p.line("mDNS     off")
+	default:
+		p.line("mDNS     %s: %s", st.Discovery.State, st.Discovery.Error)
+	}
+	for _, problem := range st.Problems {
+		p.line("LOOK     %s", problem)
+	}
+	return p.err
+}
+
+func describeUplink(u api.UplinkStatus) string {
+	text := u.State
+	if u.Broker != "" {
+		text += " to " + u.Broker
+	}
+	if !u.Since.IsZero() {
+		text += " for " + ago(time.Since(u.Since).Milliseconds())
+	}
+	if u.Error != "" {
+		text += ": " + u.Cause + ": " + u.Error
+	}
+	return text
+}
+
+// printer remembers the first error, so that a screen of lines reads as one.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+func plural[N int | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// size writes a size with binary units, as disks and df -h show it.
+func size(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/1024, 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
+
+// ago writes a number of milliseconds as people say it.
+func ago(ms int64) string {
+	d := time.Duration(ms) * time.Millisecond
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}

@@ -1,0 +1,225 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	sdnotify "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/config"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
+	"github.com/avoqado/avoqado-edge/internal/journal"
+	"github.com/avoqado/avoqado-edge/internal/lan"
+	"github.com/avoqado/avoqado-edge/internal/uplink"
+)
+
+// Daemon is one box: every part open and bound, none running yet.
+type Daemon struct {
+	cfg     config.Config
+	log     *slog.Logger
+	id      identity
+	started time.Time
+
+	journal   *journal.Journal
+	lan       *lan.Server
+	uplink    *uplink.Uplink       // nil: no cloud configured
+	announcer *discovery.Announcer // nil: discovery is off
+	api       *api.Server
+	socket    net.Listener
+}
+
+// New opens the box's state and binds its listeners, in the order the parts
+// need each other. What it opened is closed again if a later step fails; so
+// after an error nothing is held. On a state directory that was never used it
+// makes the journal and the box's identity.
+func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
+	d = &Daemon{cfg: cfg, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			d.close()
+			d = nil
+		}
+	}()
+
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return d, fmt.Errorf("make state directory: %w", err)
+	}
+	if d.id, d.journal, err = openState(cfg, log); err != nil {
+		return d, err
+	}
+	verifier, err := auth.NewVerifier(auth.Config{
+		Venue:          cfg.Box.Venue,
+		Secret:         []byte(cfg.Auth.AccessTokenSecret.Reveal()),
+		PreviousSecret: []byte(cfg.Auth.PreviousSecret.Reveal()),
+	}, time.Now)
+	if err != nil {
+		return d, err
+	}
+
+	// The API answers on the LAN's listener and asks the LAN's server, so one
+	// of the two must exist first: the handler is looked up per request.
+	var routes http.Handler
+	extra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { routes.ServeHTTP(w, r) })
+
+	events := store{d.journal}
+	d.lan, err = lan.Listen(lan.Config{
+		Listen: cfg.LAN.Listen, Venue: cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
+		CORS: cfg.LAN.CORSOrigins, PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
+		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
+		RateWindow: cfg.Limits.RateWindow,
+	}, verifier, events, d.journal, extra, log.With("part", "lan"))
+	if err != nil {
+		return d, fmt.Errorf("listen for terminals: %w", err)
+	}
+	if len(cfg.Uplink.Brokers) > 0 {
+		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, log.With("part", "uplink")); err != nil {
+			return d, err
+		}
+	}
+	if cfg.Discovery.Mode != config.DiscoveryOff {
+		if d.announcer, err = d.newAnnouncer(); err != nil {
+			return d, err
+		}
+	}
+	d.api = api.New(api.Config{
+		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Box: d, Events: events,
+		Journal: func() any { return d.journal.Stats() },
+		Metrics: metricsHandler(d),
+		Log:     log.With("part", "api"),
+	})
+	routes = d.api.LAN()
+	if d.socket, err = api.ListenSocket(cfg.Socket); err != nil {
+		return d, fmt.Errorf("listen for the command line: %w", err)
+	}
+	return d, nil
+}
+
+// openState opens the journal of this box. A box that was provisioned and has
+// no journal any more is an alarm, never a reason to begin an empty one.
+func openState(cfg config.Config, log *slog.Logger) (identity, *journal.Journal, error) {
+	id, first, err := claimIdentity(cfg.StateDir, cfg.Box.Venue, cfg.Box.ID, time.Now())
+	if err != nil {
+		return id, nil, err
+	}
+	dir := JournalDir(cfg.StateDir)
+	opts := journal.Options{
+		SegmentBytes: cfg.Journal.SegmentBytes, RetainFor: cfg.Journal.RetainFor,
+		RetainBytes: cfg.Journal.RetainBytes, Log: log.With("part", "journal"),
+	}
+	if first {
+		// The journal first: a power cut between the two leaves a journal
+		// without an identity, which the next start completes.
+		if err := journal.Create(dir, opts); err != nil && !errors.Is(err, journal.ErrExists) {
+			return id, nil, err
+		}
+		if err := saveIdentity(cfg.StateDir, id); err != nil {
+			return id, nil, fmt.Errorf("save the box's identity: %w", err)
+		}
+		log.Info("box provisioned", "box", id.Box, "venue", id.Venue, "state", cfg.StateDir)
+	}
+	j, err := journal.Open(dir, opts)
+	if errors.Is(err, journal.ErrMissing) {
+		return id, nil, fmt.Errorf("journal %s is missing, though this box was provisioned on %s: bring it back from a backup, or accept the loss with `avoqado-edge journal init`: %w",
+			dir, id.Created.Format(time.DateOnly), err)
+	}
+	return id, j, err
+}
+
+func (d *Daemon) uplinkConfig() uplink.Config {
+	u := d.cfg.Uplink
+	return uplink.Config{
+		Brokers: u.Brokers, Venue: d.cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
+		Prefix: u.Prefix, Confirm: uplink.Confirmation(u.Confirm),
+		Username: u.Username, Password: u.Password.Reveal(), PasswordFile: u.PasswordFile,
+		CAFile: u.CAFile, CertFile: u.CertFile, KeyFile: u.KeyFile,
+		Compress: u.Compress, KeepAlive: u.KeepAlive, LANAddrs: d.lanAddresses,
+	}
+}
+
+func (d *Daemon) newAnnouncer() (*discovery.Announcer, error) {
+	_, portText, err := net.SplitHostPort(d.lan.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, err
+	}
+	return discovery.New(discovery.Config{
+		Box: d.id.Box, Venue: d.cfg.Box.Venue, Name: d.cfg.Box.Name, Port: port,
+		Version: buildinfo.Read().Version, Interfaces: d.cfg.Discovery.Interfaces,
+	}, d.log.With("part", "discovery"))
+}
+
+// Run serves until ctx ends, then stops in the order that keeps every promise:
+// first whoever takes events in (mDNS says goodbye, the LAN answers what it
+// has begun and closes its transports), then the uplink, last the journal.
+// It returns within five seconds of the end of ctx, with every file closed.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.close()
+	d.log.Info("box starts", "box", d.id.Box, "venue", d.id.Venue, "lan", d.lan.Addr().String(),
+		"stored", d.journal.Stored(), "backlog", d.journal.Backlog(api.UplinkCursor).Events)
+	// A service manager that is not there is no error.
+	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyReady)
+
+	front := []part{
+		{"lan", d.lan.Run},
+		{"api", func(ctx context.Context) error { return d.api.ServeSocket(ctx, d.socket) }},
+		{"notify", func(ctx context.Context) error { return notifyStopping(ctx, d.log) }},
+	}
+	if d.announcer != nil {
+		front = append(front, part{"discovery", d.announcer.Run})
+	}
+	var cloud []part
+	if d.uplink != nil {
+		cloud = append(cloud, part{"uplink", d.uplink.Run})
+	}
+	began := time.Now()
+	err := runStages(ctx, front, cloud, []part{{"journal", d.journal.Run}})
+	d.log.Info("box stopped", "ran", time.Since(began).Round(time.Second), "stored", d.journal.Stored())
+	return err
+}
+
+// notifyStopping tells the service manager as soon as the end begins.
+func notifyStopping(ctx context.Context, log *slog.Logger) error {
+	<-ctx.Done()
+	log.Info("box stops")
+	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyStopping)
+	return nil
+}
+
+// close closes what is open, last opened first. Safe to call again.
+func (d *Daemon) close() {
+	if d.socket != nil {
+		_ = d.socket.Close() // closed by its server already, in a normal run
+	}
+	if d.lan != nil {
+		_ = d.lan.Close()
+	}
+	if d.journal != nil {
+		if err := d.journal.Close(); err != nil {
+			d.log.Error("journal closed badly", "err", err)
+		}
+	}
+}
+
+// LANAddr is where terminals connect.
+func (d *Daemon) LANAddr() net.Addr { return d.lan.Addr() }
+
+// CutUplink cuts the link to the cloud for the given time, to practise an
+// outage. Without an uplink it does nothing.
+func (d *Daemon) CutUplink(t time.Duration) {
+	if d.uplink != nil {
+		d.uplink.Interrupt(t)
+	}
+}

@@ -1,0 +1,2 @@
+// Package daemon builds all parts of a box, runs them and takes them down.
+package daemon

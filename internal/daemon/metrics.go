@@ -1,0 +1,144 @@
+package daemon
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metricsHandler serves /metrics for one box. The parts count for themselves;
+// a scrape reads their snapshots.
+func metricsHandler(d *Daemon) http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		newBoxCollector(d),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg})
+}
+
+// boxCollector turns snapshots into metrics. Labels come from fixed lists
+// only: roles, refusal codes and reasons; never from what a client sends.
+type boxCollector struct {
+	box     *Daemon
+	samples []sample
+	byLabel []labelled
+}
+
+// sample is one number without a label.
+type sample struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(*snapshot) float64
+}
+
+// labelled is a family of numbers under one label.
+type labelled struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(*snapshot) map[string]float64
+}
+
+func newBoxCollector(d *Daemon) *boxCollector {
+	c := &boxCollector{box: d}
+	gauge := func(name, help string, read func(*snapshot) float64) {
+		c.samples = append(c.samples, sample{describe(name, help), prometheus.GaugeValue, read})
+	}
+	counter := func(name, help string, read func(*snapshot) float64) {
+		c.samples = append(c.samples, sample{describe(name, help), prometheus.CounterValue, read})
+	}
+	labels := func(kind prometheus.ValueType, name, help, label string, read func(*snapshot) map[string]float64) {
+		c.byLabel = append(c.byLabel, labelled{describe(name, help, label), kind, read})
+	}
+
+	labels(prometheus.GaugeValue, "build_info", "Which build this is; always 1.", "version",
+		func(s *snapshot) map[string]float64 { return map[string]float64{s.status.Version: 1} })
+	gauge("start_time_seconds", "When the box started, as Unix time.",
+		func(s *snapshot) float64 { return float64(s.status.Started.Unix()) })
+	gauge("clock_synchronized", "1 while the system says its clock is synchronised.",
+		func(s *snapshot) float64 { return truth(s.status.Clock.Trusted) })
+	gauge("problems", "How many things status says someone should look at.",
+		func(s *snapshot) float64 { return float64(len(s.status.Problems)) })
+
+	labels(prometheus.GaugeValue, "connections", "Socket.IO sessions now, by role.", "role",
+		func(s *snapshot) map[string]float64 { return floats(s.status.LAN.Roles) })
+	counter("connections_total", "Socket.IO sessions begun.", func(s *snapshot) float64 { return float64(s.lan.Connections) })
+	labels(prometheus.CounterValue, "connection_rejects_total", "Connections refused or closed by the box.", "reason",
+		func(s *snapshot) map[string]float64 { return floats(s.lan.Refused) })
+	counter("events_accepted_total", "Events stored for clients of the LAN.", func(s *snapshot) float64 { return float64(s.lan.Accepted) })
+	counter("events_duplicate_total", "Repeats answered with the first receipt.", func(s *snapshot) float64 { return float64(s.lan.Duplicates) })
+	labels(prometheus.CounterValue, "events_refused_total", "Events answered with an error.", "code",
+		func(s *snapshot) map[string]float64 { return floats(s.lan.Rejected) })
+	counter("events_volatile_total", "Logs and heartbeats passed on without storing.", func(s *snapshot) float64 { return float64(s.lan.Volatile) })
+	counter("events_delivered_total", "Messages handed to clients' transports.", func(s *snapshot) float64 { return float64(s.lan.Sent) })
+	counter("events_replayed_total", "Messages sent again to clients that came back.", func(s *snapshot) float64 { return float64(s.lan.Replayed) })
+	counter("events_expired_total", "Stored events not shown because they were past their expiry.", func(s *snapshot) float64 { return float64(s.lan.Expired) })
+	counter("panics_contained_total", "Panics in callbacks that did not end the process.", func(s *snapshot) float64 { return float64(s.lan.Panics) })
+
+	gauge("journal_stored_seq", "Sequence number of the last event on disk.", func(s *snapshot) float64 { return float64(s.status.Journal.StoredThrough) })
+	gauge("journal_synced_seq", "Sequence number of the last event the cloud confirmed.", func(s *snapshot) float64 { return float64(s.status.Journal.SyncedThrough) })
+	gauge("journal_segments", "Segment files.", func(s *snapshot) float64 { return float64(s.status.Journal.Segments) })
+	gauge("journal_bytes", "Bytes the journal takes on disk.", func(s *snapshot) float64 { return float64(s.status.Journal.Bytes) })
+	gauge("journal_healthy", "1 while the journal takes events.", func(s *snapshot) float64 { return truth(s.status.Journal.Fault == "") })
+	counter("journal_commits_total", "Commits, each with an fsync.", func(s *snapshot) float64 { return float64(s.journal.Commits) })
+	counter("journal_fsyncs_total", "fsync calls.", func(s *snapshot) float64 { return float64(s.journal.Fsyncs) })
+	counter("journal_written_bytes_total", "Bytes written to the disk.", func(s *snapshot) float64 { return float64(s.journal.BytesWritten) })
+	gauge("backlog_events", "Events the cloud does not have yet.", func(s *snapshot) float64 { return float64(s.status.Journal.Backlog.Events) })
+	gauge("backlog_bytes", "Their size.", func(s *snapshot) float64 { return float64(s.status.Journal.Backlog.Bytes) })
+	gauge("backlog_oldest_age_seconds", "Age of the oldest of them.", func(s *snapshot) float64 { return float64(s.status.Journal.Backlog.OldestAgeMs) / 1000 })
+
+	gauge("uplink_connected", "1 while the box is connected to the broker.", func(s *snapshot) float64 { return truth(s.status.Uplink.State == "online") })
+	gauge("uplink_in_flight", "Event messages the broker has not acknowledged.", func(s *snapshot) float64 { return float64(s.status.Uplink.InFlight) })
+	counter("uplink_connects_total", "Connections to the broker that came up.", func(s *snapshot) float64 { return float64(s.status.Uplink.Connects) })
+	counter("uplink_rewinds_total", "Times the box sent again from its cursor.", func(s *snapshot) float64 { return float64(s.status.Uplink.Resent) })
+	counter("uplink_broadcasts_total", "Broadcasts stored.", func(s *snapshot) float64 { return float64(s.status.Uplink.Received) })
+	counter("uplink_rejected_total", "Messages from the cloud that could not be used.", func(s *snapshot) float64 { return float64(s.status.Uplink.Rejected) })
+
+	gauge("disk_free_bytes", "Free space on the journal's file system.", func(s *snapshot) float64 { return float64(s.status.Disk.FreeBytes) })
+	return c
+}
+
+func describe(name, help string, label ...string) *prometheus.Desc {
+	return prometheus.NewDesc("avoqado_edge_"+name, help, label, nil)
+}
+
+// Describe names every metric.
+func (c *boxCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, s := range c.samples {
+		ch <- s.desc
+	}
+	for _, l := range c.byLabel {
+		ch <- l.desc
+	}
+}
+
+// Collect reads the box once and writes every metric.
+func (c *boxCollector) Collect(ch chan<- prometheus.Metric) {
+	snap := c.box.snapshot()
+	for _, s := range c.samples {
+		ch <- prometheus.MustNewConstMetric(s.desc, s.kind, s.read(snap))
+	}
+	for _, l := range c.byLabel {
+		for value, n := range l.read(snap) {
+			ch <- prometheus.MustNewConstMetric(l.desc, l.kind, n, value)
+		}
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func floats[N int | int64 | uint64](m map[string]N) map[string]float64 {
+	out := make(map[string]float64, len(m))
+	for k, v := range m {
+		out[k] = float64(v)
+	}
+	return out
+}

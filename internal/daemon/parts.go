@@ -1,0 +1,75 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/journal"
+	"github.com/avoqado/avoqado-edge/internal/lan"
+)
+
+// The parts do not know each other. What stands between two of them, because
+// their words differ, is here.
+
+// store is the journal as its writers and followers see it: its errors become
+// refusals a sender can read, and a lost range is passed over, which the
+// journal has counted and logged.
+type store struct{ *journal.Journal }
+
+func (s store) Append(ctx context.Context, e *event.Event) (event.Receipt, error) {
+	r, err := s.Journal.Append(ctx, e)
+	return r, refusalOf(err)
+}
+
+func (s store) Enqueue(ctx context.Context, e *event.Event, answer func(event.Receipt, error)) error {
+	return refusalOf(s.Journal.Enqueue(ctx, e, func(r event.Receipt, err error) {
+		answer(r, refusalOf(err))
+	}))
+}
+
+func (s store) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
+	for {
+		events, err := s.Journal.Read(after, maxEvents, maxBytes)
+		var lost *journal.LostError
+		if !errors.As(err, &lost) || lost.To <= after {
+			return events, err
+		}
+		after = lost.To
+	}
+}
+
+func (s store) Find(id string) (event.Event, error) {
+	e, err := s.Journal.Find(id)
+	if errors.Is(err, journal.ErrNotFound) {
+		err = fs.ErrNotExist
+	}
+	return e, err
+}
+
+// refusalOf says in the sender's words why an event was not stored. Errors it
+// does not know stay as they are; senders are told to try again.
+func refusalOf(err error) error {
+	switch {
+	case errors.Is(err, journal.ErrKeyReuse):
+		return event.Refuse(http.StatusConflict, "idempotency_key_reused",
+			"This idempotencyKey was used for another event")
+	case errors.Is(err, journal.ErrTooLarge):
+		return event.Refuse(http.StatusRequestEntityTooLarge, "too_large", "The event is too large to be stored")
+	case errors.Is(err, journal.ErrClosed):
+		return event.RefuseForNow("shutting_down", "The box is restarting, try again", 2*time.Second)
+	}
+	return err
+}
+
+// door lets the HTTP API in where sockets come in.
+type door struct{ lan *lan.Server }
+
+func (d door) Publish(ctx context.Context, g auth.Grant, kind event.Kind, payload []byte, target *event.Audience) (ack []byte, status int) {
+	a := d.lan.Publish(ctx, g, kind, payload, target, event.Local)
+	return a.Body, a.Status
+}

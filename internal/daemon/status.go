@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/journal"
+	"github.com/avoqado/avoqado-edge/internal/lan"
+	"github.com/avoqado/avoqado-edge/internal/uplink"
+)
+
+// Thresholds above which the status says that someone should look.
+const (
+	lowDisk    = 256 << 20        // bytes free
+	oldBacklog = 15 * time.Minute // age of the oldest event the cloud does not have
+)
+
+// Status returns how the box is. Safe for concurrent use.
+func (d *Daemon) Status() api.Status {
+	now := time.Now()
+	st := api.Status{
+		Version: buildinfo.Read().Version, Venue: d.id.Venue, Box: d.id.Box, Name: d.cfg.Box.Name,
+		Started: d.started.UTC(), UptimeMs: now.Sub(d.started).Milliseconds(),
+		LAN:       d.lanStatus(),
+		Uplink:    d.uplinkStatus(),
+		Journal:   d.journalStatus(now),
+		Disk:      diskStatus(d.cfg.StateDir),
+		Clock:     api.ClockStatus{Now: now.UTC(), Trusted: clockSynchronised()},
+		Discovery: d.discoveryStatus(),
+		Problems:  []string{},
+	}
+	look := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
+	if st.Journal.Fault != "" {
+		look("the journal does not take events: %s", st.Journal.Fault)
+	}
+	if age := time.Duration(st.Journal.Backlog.OldestAgeMs) * time.Millisecond; d.uplink != nil && age > oldBacklog {
+		look("the oldest event waits for the cloud since %s; uplink is %s", age.Round(time.Minute), st.Uplink.State)
+	}
+	if st.Disk.TotalBytes > 0 && st.Disk.FreeBytes < lowDisk {
+		look("only %d MiB are free on the disk of %s", st.Disk.FreeBytes>>20, d.cfg.StateDir)
+	}
+	if st.Uplink.Rejected > 0 {
+		look("%d messages from the cloud could not be used", st.Uplink.Rejected)
+	}
+	if st.Discovery.State == "failing" {
+		look("mDNS: %s", st.Discovery.Error)
+	}
+	return st
+}
+
+func (d *Daemon) lanStatus() api.LANStatus {
+	c, s := d.lan.Connections(), d.lan.Stats()
+	roles := make(map[string]int, len(c.ConnectionStats.Roles))
+	for role, n := range c.ConnectionStats.Roles {
+		roles[string(role)] = n
+	}
+	online := 0
+	for _, t := range d.lan.Terminals() {
+		if t.Online {
+			online++
+		}
+	}
+	var refused int64
+	for _, n := range s.Rejected {
+		refused += n
+	}
+	return api.LANStatus{
+		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Roles: roles,
+		Accepted: count(s.Accepted), Refused: count(refused), Duplicates: count(s.Duplicates), Delivered: count(s.Sent),
+	}
+}
+
+func (d *Daemon) journalStatus(now time.Time) api.JournalStatus {
+	s := d.journal.Stats()
+	st := api.JournalStatus{
+		Epoch: string(s.Epoch), StoredThrough: uint64(s.Stored), Segments: s.Segments, Bytes: s.Bytes,
+	}
+	if d.uplink == nil {
+		return st // nobody to be behind of
+	}
+	st.SyncedThrough = uint64(d.journal.Cursor(api.UplinkCursor))
+	b := d.journal.Backlog(api.UplinkCursor)
+	st.Backlog = api.Backlog{Events: b.Events, Bytes: b.Bytes}
+	if !b.Oldest.IsZero() {
+		st.Backlog.OldestAgeMs = max(0, now.Sub(b.Oldest).Milliseconds())
+	}
+	if s.Err != nil {
+		st.Fault = s.Err.Error()
+	}
+	return st
+}
+
+func (d *Daemon) uplinkStatus() api.UplinkStatus {
+	if d.uplink == nil {
+		return api.UplinkStatus{State: "off"}
+	}
+	u := d.uplink.Status()
+	st := api.UplinkStatus{
+		State: string(u.State), Since: u.Since.UTC(), Broker: u.Broker, Confirm: string(u.Confirm),
+		InFlight: u.InFlight, Connects: u.Connects,
+		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected,
+	}
+	// A failure that was overcome is history, not state.
+	if u.Failure != nil && u.State != uplink.Online {
+		st.Cause, st.Error = u.Failure.Name, u.Failure.Text
+	}
+	return st
+}
+
+func (d *Daemon) discoveryStatus() api.DiscoveryStatus {
+	if d.announcer == nil {
+		return api.DiscoveryStatus{State: "off"}
+	}
+	a := d.announcer.Status()
+	st := api.DiscoveryStatus{State: "announcing", Instance: a.Instance, Interfaces: a.Interfaces}
+	switch {
+	case a.Error != "":
+		st.State, st.Error = "failing", a.Error
+	case !a.Announced:
+		st.State = "starting"
+	}
+	return st
+}
+
+// Stats returns the seed's connection statistics and the event counters.
+func (d *Daemon) Stats() api.Stats {
+	c := d.lan.Connections()
+	st := d.Status()
+	roles := st.LAN.Roles
+	return api.Stats{
+		TotalConnections: c.ConnectionStats.Total, VenueConnections: c.ConnectionStats.Venues, RoleConnections: roles,
+		ConnectionStats: api.ConnectionStats{
+			TotalConnections: c.ConnectionStats.Total, VenueConnections: c.ConnectionStats.Venues, RoleConnections: roles,
+		},
+		ServerStats: api.ServerStats{ConnectedClients: c.ServerStats.Clients, Rooms: c.ServerStats.Rooms},
+		Events: api.EventStats{
+			Accepted: st.LAN.Accepted, Duplicates: st.LAN.Duplicates, Refused: st.LAN.Refused, Delivered: st.LAN.Delivered,
+		},
+		Backlog: st.Journal.Backlog, Uplink: st.Uplink.State,
+		Stored: st.Journal.StoredThrough, Synced: st.Journal.SyncedThrough, Started: st.Started,
+	}
+}
+
+// Terminals lists the terminals the box knows of.
+func (d *Daemon) Terminals() []api.Terminal {
+	known := d.lan.Terminals()
+	list := make([]api.Terminal, 0, len(known))
+	for _, t := range known {
+		list = append(list, api.Terminal{
+			TerminalID: t.ID, Name: t.Name, IsOnline: t.Online, HasSocket: t.HasSocket,
+			LastHeartbeat: t.LastHeartbeat, RegisteredAt: t.ConnectedAt, UserID: t.User,
+			Role: string(t.Role), Address: t.Address, HealthScore: t.HealthScore,
+		})
+	}
+	return list
+}
+
+// Ready returns nil when the box takes events.
+func (d *Daemon) Ready() error {
+	if s := d.journal.Stats(); s.Err != nil {
+		return fmt.Errorf("the journal does not take events: %w", s.Err)
+	}
+	return nil
+}
+
+// lanAddresses lists where terminals reach the box, as host:port.
+func (d *Daemon) lanAddresses() []string {
+	host, port, err := net.SplitHostPort(d.lan.Addr().String())
+	if err != nil {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return []string{net.JoinHostPort(host, port)}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for _, a := range addrs {
+		ipnet, ok := a.(*net.IPNet)
+		if ok && !ipnet.IP.IsLoopback() && !ipnet.IP.IsLinkLocalUnicast() {
+			list = append(list, net.JoinHostPort(ipnet.IP.String(), port))
+		}
+	}
+	return list
+}
+
+func count(n int64) uint64 { return uint64(max(n, 0)) } //nolint:gosec // not negative
+
+var _ api.Box = (*Daemon)(nil)
+
+// snapshot is what the metrics read, taken once per scrape.
+type snapshot struct {
+	status  api.Status
+	lan     lan.Stats
+	journal journal.Stats
+}
+
+func (d *Daemon) snapshot() *snapshot {
+	return &snapshot{status: d.Status(), lan: d.lan.Stats(), journal: d.journal.Stats()}
+}

@@ -1,0 +1,25 @@
+package daemon
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+)
+
+// diskStatus asks for the room on dir's file system; zero if it cannot be told.
+func diskStatus(dir string) api.DiskStatus {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil || fs.Bsize <= 0 {
+		return api.DiskStatus{}
+	}
+	size := uint64(fs.Bsize) //nolint:gosec // checked above
+	return api.DiskStatus{FreeBytes: fs.Bavail * size, TotalBytes: fs.Blocks * size}
+}
+
+// clockSynchronised asks the kernel whether a time source disciplines its
+// clock (adjtimex(2)).
+func clockSynchronised() bool {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
+}

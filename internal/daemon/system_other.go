@@ -1,0 +1,11 @@
+//go:build !linux
+
+package daemon
+
+import "github.com/avoqado/avoqado-edge/internal/api"
+
+// Boxes run Linux. Elsewhere, where developers run `dev`, these are not told.
+
+func diskStatus(string) api.DiskStatus { return api.DiskStatus{} }
+
+func clockSynchronised() bool { return false }
