@@ -178,18 +178,20 @@ func NewEpoch(before Epoch) Epoch {
 	if next > before {
 		return next
 	}
-	id, err := uuid.Parse(string(before))
-	if err != nil {
-		// Not one of ours: anything that sorts behind it will do.
-		return before + "~"
-	}
-	for i := len(id) - 1; i >= 0; i-- { // count up, carrying
-		id[i]++
-		if id[i] != 0 {
-			break
+	if id, err := uuid.Parse(string(before)); err == nil {
+		for i := len(id) - 1; i >= 0; i-- { // count up, carrying
+			id[i]++
+			if id[i] != 0 {
+				break
+			}
 		}
+		next = Epoch(id.String())
 	}
-	return Epoch(id.String())
+	if next > before {
+		return next
+	}
+	// Not one of ours, or the last there is: anything that sorts behind it will do.
+	return before + "~"
 }
 
 // NewCorrelationID returns a random UUIDv4, the form existing clients know.

@@ -46,7 +46,7 @@ func Text(key, value string) Member { return Member{key, quote(value)} }
 // ParseObject checks raw against RFC 8259, UTF-8 and [MaxDepth] and finds its
 // members. The object keeps raw; the caller must not change it afterwards.
 func ParseObject(raw []byte) (Object, error) {
-	raw = bytes.TrimSpace(raw)
+	raw = bytes.Trim(raw, " \t\r\n") // what JSON calls space, which is less than Unicode does
 	if len(raw) == 0 || raw[0] != '{' {
 		return Object{}, ErrNotObject
 	}
@@ -179,7 +179,7 @@ func (o Object) Digest(keys ...string) uint64 {
 }
 
 // With returns the object's bytes with the given members set: replaced where
-// they stand, else appended. All other bytes are unchanged.
+// they stand, else appended; their keys must differ. All other bytes are unchanged.
 func (o Object) With(set ...Member) []byte {
 	size := len(o.raw)
 	for _, m := range set {
