@@ -131,7 +131,7 @@ func TestBadDay(t *testing.T) {
 		return false
 	}})
 	s, err := Run(soon(t), Plan{
-		URL: f.URL, Venue: "v1", Terminals: 4, Dashboards: 1, Events: 400, Seed: 2, Token: noToken, Backoff: quick,
+		URL: f.URL, Venue: "v1", Terminals: 4, Events: 400, Seed: 2, Token: noToken, Backoff: quick,
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
