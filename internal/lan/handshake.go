@@ -108,8 +108,8 @@ func (s *Server) authenticate(r *http.Request, handshake map[string]any) (auth.G
 		}
 		return auth.Grant{}, false
 	}
-	header, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if header == r.Header.Get("Authorization") {
+	header, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
 		header = "" // another scheme
 	}
 	for _, source := range []any{

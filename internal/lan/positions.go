@@ -24,7 +24,7 @@ const (
 // All methods may be called concurrently.
 type positions struct {
 	state State
-	epoch event.Epoch
+	epoch func() event.Epoch // of the journal
 
 	mu         sync.Mutex // guards below
 	byKey      map[string]*position
@@ -41,7 +41,7 @@ type position struct {
 
 // loadPositions reads the positions of this epoch; those of another one say
 // nothing about this history.
-func loadPositions(state State, epoch event.Epoch) (*positions, error) {
+func loadPositions(state State, epoch func() event.Epoch) (*positions, error) {
 	entries, err := state.All(positionsSpace)
 	if err != nil {
 		return nil, fmt.Errorf("read positions: %w", err)
@@ -51,7 +51,7 @@ func loadPositions(state State, epoch event.Epoch) (*positions, error) {
 		var of event.Epoch
 		var seq event.Seq
 		var seen int64
-		if _, err := fmt.Sscanf(string(value), "%s %d %d", &of, &seq, &seen); err != nil || of != epoch {
+		if _, err := fmt.Sscanf(string(value), "%s %d %d", &of, &seq, &seen); err != nil || of != epoch() {
 			continue
 		}
 		p.byKey[key] = &position{seq: seq, saved: seq, seen: time.Unix(seen, 0)}
@@ -114,6 +114,7 @@ func (p *positions) evict() {
 // save writes what changed; with all set also what no replayable event needs.
 // What could not be written is tried again with the next save.
 func (p *positions) save(all bool) error {
+	epoch := p.epoch()
 	p.mu.Lock()
 	entries := make(map[string][]byte)
 	written := make(map[string]event.Seq)
@@ -123,7 +124,7 @@ func (p *positions) save(all bool) error {
 	for key, at := range p.byKey {
 		passed := at.seq != at.saved && at.saved < p.replayable
 		if at.isNew || passed || (all && at.seq != at.saved) {
-			entries[key] = fmt.Appendf(nil, "%s %d %d", p.epoch, at.seq, at.seen.Unix())
+			entries[key] = fmt.Appendf(nil, "%s %d %d", epoch, at.seq, at.seen.Unix())
 			written[key] = at.seq
 		}
 	}

@@ -94,7 +94,7 @@ type Journal interface {
 }
 
 // State keeps small values under names. Put is durable on return, keeps the
-// entries it does not name, and takes an empty value as a removal.
+// entries it does not name, and takes nil as a removal.
 type State interface {
 	Put(space string, entries map[string][]byte) error
 	All(space string) (map[string][]byte, error)
@@ -138,7 +138,7 @@ type Server struct {
 // before [Server.Run]. extra serves every path but /socket.io/.
 func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, log *slog.Logger) (*Server, error) {
 	cfg = cfg.withDefaults()
-	positions, err := loadPositions(state, j.Epoch())
+	positions, err := loadPositions(state, j.Epoch)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +204,16 @@ func (s *Server) serveSocketIO() {
 
 // Addr returns the address that is bound.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close lets the address go. It is for a server that is never run; after
+// [Server.Run] it does nothing.
+func (s *Server) Close() error {
+	s.stop()
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // Run serves until ctx ends or the listener fails, and returns when all is
 // over, at most about 5 s after ctx ended. It may be called once.

@@ -1,0 +1,510 @@
+package lan_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan"
+)
+
+const (
+	venue    = "venue_1"
+	secret   = "a-secret-of-thirty-two-characters"
+	patience = 15 * time.Second // nothing takes that long; a test that waits so long has failed
+)
+
+// memory is a journal without a disk, with knobs.
+type memory struct {
+	mu      sync.Mutex // guards below
+	changed *sync.Cond
+	events  []event.Event
+	keys    map[string]int
+	refuse  error    // answered instead of storing
+	panics  bool     // Enqueue panics
+	readErr error    // Read fails
+	held    []func() // answers kept back while hold is set
+	hold    bool
+	epoch   event.Epoch
+}
+
+func newMemory() *memory {
+	m := &memory{keys: make(map[string]int), epoch: "epoch-1"}
+	m.changed = sync.NewCond(&m.mu)
+	return m
+}
+
+func (m *memory) set(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+	m.changed.Broadcast()
+}
+
+func (m *memory) Enqueue(_ context.Context, e *event.Event, done func(event.Receipt, error)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.panics {
+		var none *event.Event
+		_ = none.Kind
+	}
+	if m.refuse != nil {
+		return m.refuse
+	}
+	receipt, err := m.store(e)
+	answer := func() { done(receipt, err) }
+	if m.hold {
+		m.held = append(m.held, answer)
+		return nil
+	}
+	go answer() // as the writer does: later, on a goroutine of its own
+	return nil
+}
+
+func (m *memory) store(e *event.Event) (event.Receipt, error) {
+	at, repeated := m.keys[e.DedupKey]
+	if e.DedupKey == "" || !repeated {
+		stored := *e
+		stored.Seq, stored.Epoch = event.Seq(len(m.events)+1), m.epoch
+		m.events = append(m.events, stored)
+		m.keys[e.DedupKey] = len(m.events) - 1
+		m.changed.Broadcast()
+		return event.Receipt{ID: e.ID, Epoch: m.epoch, Seq: stored.Seq, Time: e.Time}, nil
+	}
+	first := m.events[at]
+	if first.Digest != e.Digest {
+		return event.Receipt{}, event.Refuse(http.StatusConflict, "key_reuse", "idempotencyKey was used for another event")
+	}
+	return event.Receipt{ID: first.ID, Epoch: first.Epoch, Seq: first.Seq, Time: first.Time, Duplicate: true}, nil
+}
+
+// append stores an event that came from the cloud.
+func (m *memory) append(e event.Event) event.Seq {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.Origin == 0 {
+		e.Origin = event.Cloud
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC()
+	}
+	e.ID = event.NewID()
+	r, _ := m.store(&e)
+	return r.Seq
+}
+
+func (m *memory) release() {
+	m.mu.Lock()
+	held := m.held
+	m.held, m.hold = nil, false
+	m.mu.Unlock()
+	for _, answer := range held {
+		answer()
+	}
+}
+
+func (m *memory) Read(after event.Seq, maxEvents, _ int) ([]event.Event, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.readErr != nil {
+		return nil, m.readErr
+	}
+	if int(after) >= len(m.events) {
+		return nil, nil
+	}
+	rest := m.events[after:]
+	return append([]event.Event(nil), rest[:min(len(rest), maxEvents)]...), nil
+}
+
+func (m *memory) Wait(ctx context.Context, after event.Seq) error {
+	stop := context.AfterFunc(ctx, func() { m.set(func() {}) })
+	defer stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.events) <= int(after) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		m.changed.Wait()
+	}
+	return nil
+}
+
+func (m *memory) Stored() event.Seq {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return event.Seq(len(m.events))
+}
+
+func (m *memory) Epoch() event.Epoch { return m.epoch }
+
+// notes is a State without a disk.
+type notes struct {
+	mu     sync.Mutex // guards below
+	spaces map[string]map[string][]byte
+	err    error
+}
+
+func (n *notes) Put(space string, entries map[string][]byte) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return n.err
+	}
+	if n.spaces == nil {
+		n.spaces = make(map[string]map[string][]byte)
+	}
+	if n.spaces[space] == nil {
+		n.spaces[space] = make(map[string][]byte)
+	}
+	for key, value := range entries {
+		if value == nil {
+			delete(n.spaces[space], key)
+		} else {
+			n.spaces[space][key] = value
+		}
+	}
+	return nil
+}
+
+func (n *notes) All(space string) (map[string][]byte, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make(map[string][]byte)
+	for key, value := range n.spaces[space] {
+		out[key] = value
+	}
+	return out, n.err
+}
+
+// door is a verifier with a knob.
+type door struct {
+	*auth.Verifier
+	panics atomic.Bool
+	fails  atomic.Bool
+}
+
+func (d *door) Verify(token string) (auth.Grant, error) {
+	if d.panics.Load() {
+		panic("verifier is broken")
+	}
+	if d.fails.Load() {
+		return auth.Grant{}, auth.ErrExpired
+	}
+	return d.Verifier.Verify(token)
+}
+
+// box is a server under test.
+type box struct {
+	*lan.Server
+	t       testing.TB
+	journal *memory
+	state   *notes
+	door    *door
+	logs    *logs
+	stop    func() // cancels Run and waits; may be called twice
+}
+
+// logs keeps what was logged.
+type logs struct {
+	mu   sync.Mutex // guards below
+	text strings.Builder
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func start(t testing.TB, change ...func(*lan.Config)) *box {
+	return startWith(t, newMemory(), &notes{}, change...)
+}
+
+func startWith(t testing.TB, j *memory, state *notes, change ...func(*lan.Config)) *box {
+	t.Helper()
+	v, err := auth.NewVerifier(auth.Config{Venue: venue, Secret: []byte(secret)}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t: t, journal: j, state: state, door: &door{Verifier: v}, logs: &logs{}}
+	cfg := lan.Config{Listen: "127.0.0.1:0", Venue: venue, Box: "box_1", Version: "test", CORS: []string{"https://pos.example"}}
+	for _, f := range change {
+		f(&cfg)
+	}
+	extra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "extra "+r.URL.Path, http.StatusTeapot) })
+	log := slog.New(slog.NewTextHandler(b.logs, nil))
+	if b.Server, err = lan.Listen(cfg, b.door, j, state, extra, log); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("run: %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("run does not end")
+		}
+	})
+	t.Cleanup(b.stop)
+	return b
+}
+
+// mint makes a token.
+func (b *box) mint(g auth.Grant) string {
+	b.t.Helper()
+	if g.Venue == "" {
+		g.Venue = venue
+	}
+	if g.Org == "" {
+		g.Org = "org_1"
+	}
+	token, err := b.door.Mint(g, time.Hour)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return token
+}
+
+// client is a Socket.IO client that sees every byte.
+type client struct {
+	t   testing.TB
+	ws  *websocket.Conn
+	sid string
+
+	mu     sync.Mutex // guards below
+	frames []string   // not yet taken, without pings
+	pings  int
+	mute   bool // does not answer pings
+	ended  error
+	lastID int
+}
+
+// dial opens the transport and reads the Engine.IO handshake.
+func (b *box) dial(query string, header http.Header) *client {
+	b.t.Helper()
+	ws, resp, err := websocket.DefaultDialer.Dial("ws://"+b.Addr().String()+"/socket.io/?EIO=4&transport=websocket"+query, header)
+	if err != nil {
+		if resp != nil {
+			err = fmt.Errorf("%w: HTTP %d", err, resp.StatusCode)
+		}
+		b.t.Fatal(err)
+	}
+	c := &client{t: b.t, ws: ws}
+	b.t.Cleanup(func() { _ = ws.Close() })
+	go c.read()
+	if open := c.frame(); open[0] != '0' {
+		b.t.Fatalf("open packet is %q", open)
+	}
+	return c
+}
+
+func (c *client) read() {
+	for {
+		_, b, err := c.ws.ReadMessage()
+		c.mu.Lock()
+		switch {
+		case err != nil:
+			c.ended = err
+			c.mu.Unlock()
+			return
+		case string(b) == "2":
+			c.pings++
+			if !c.mute {
+				_ = c.ws.WriteMessage(websocket.TextMessage, []byte("3"))
+			}
+		default:
+			c.frames = append(c.frames, string(b))
+		}
+		c.mu.Unlock()
+	}
+}
+
+// raw sends one frame as it is.
+func (c *client) raw(frame string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.ws.WriteMessage(websocket.TextMessage, []byte(frame)) // a closed one shows when read
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("timed out: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// take removes and returns the first frame that matches.
+func (c *client) take(what string, match func(string) bool) string {
+	c.t.Helper()
+	found, gone := "", error(nil)
+	until(c.t, what, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i, f := range c.frames {
+			if match(f) {
+				found = f
+				c.frames = append(c.frames[:i:i], c.frames[i+1:]...)
+				return true
+			}
+		}
+		gone = c.ended
+		return gone != nil
+	})
+	if found == "" {
+		c.t.Fatalf("waiting for %s: transport closed: %v", what, gone)
+	}
+	return found
+}
+
+func (c *client) frame() string {
+	c.t.Helper()
+	return c.take("a frame", func(string) bool { return true })
+}
+
+// want returns the payload of the next event of that name.
+func (c *client) want(name string) string {
+	c.t.Helper()
+	prefix := fmt.Sprintf("42[%q", name)
+	f := c.take("event "+name, func(f string) bool { return strings.HasPrefix(f, prefix) })
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(f, prefix), ","), "]")
+}
+
+// pending lists the events that came and were not taken.
+func (c *client) pending(name string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var found []string
+	for _, f := range c.frames {
+		if strings.HasPrefix(f, fmt.Sprintf("42[%q", name)) {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+func (c *client) emit(name, payload string) {
+	if payload != "" {
+		payload = "," + payload
+	}
+	c.raw(fmt.Sprintf("42[%q%s]", name, payload))
+}
+
+// post emits and returns at once; the answer is read by answer.
+func (c *client) post(name, payload string) int {
+	c.mu.Lock()
+	c.lastID++
+	id := c.lastID
+	c.mu.Unlock()
+	if payload != "" {
+		payload = "," + payload
+	}
+	c.raw(fmt.Sprintf("42%d[%q%s]", id, name, payload))
+	return id
+}
+
+func (c *client) answer(id int) string {
+	c.t.Helper()
+	prefix := fmt.Sprintf("43%d[", id)
+	f := c.take(fmt.Sprintf("ack %d", id), func(f string) bool { return strings.HasPrefix(f, prefix) })
+	return strings.TrimSuffix(strings.TrimPrefix(f, prefix), "]")
+}
+
+// ask emits and returns the acknowledgement.
+func (c *client) ask(name, payload string) string {
+	c.t.Helper()
+	return c.answer(c.post(name, payload))
+}
+
+func (c *client) closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended != nil
+}
+
+// connect opens a session and takes the greeting.
+func (b *box) connect(g auth.Grant, terminal string) *client {
+	b.t.Helper()
+	c := b.dial("", nil)
+	login := map[string]string{"token": b.mint(g)}
+	if terminal != "" {
+		login["terminalId"] = terminal
+	}
+	text, _ := json.Marshal(login)
+	c.raw("40" + string(text))
+	f := c.frame()
+	var reply struct{ Sid string }
+	if !strings.HasPrefix(f, "40{") || json.Unmarshal([]byte(f[2:]), &reply) != nil || reply.Sid == "" {
+		b.t.Fatalf("CONNECT was answered with %q", f)
+	}
+	c.sid = reply.Sid
+	c.want("authentication_success")
+	// The first answer comes after the session is in its rooms.
+	if got := c.ask("authenticate", "{}"); !strings.Contains(got, "Already authenticated") {
+		b.t.Fatalf("authenticate was answered with %q", got)
+	}
+	c.want("authentication_success")
+	return c
+}
+
+func (b *box) as(role event.Role) *client {
+	b.t.Helper()
+	return b.connect(auth.Grant{Subject: "staff_" + strings.ToLower(string(role)), Role: role}, "")
+}
+
+// quiet checks that nothing more came: a marker to the whole venue is behind
+// all that was shown before it.
+func (b *box) quiet(c *client, names ...string) {
+	b.t.Helper()
+	b.journal.append(event.Event{Kind: "venue_update", Payload: []byte(`{"marker":true}`)})
+	c.want("venue_update")
+	for _, name := range names {
+		if got := c.pending(name); len(got) > 0 {
+			b.t.Errorf("unexpected: %v", got)
+		}
+	}
+}
+
+func field(t testing.TB, object, key string) string {
+	t.Helper()
+	o, err := event.ParseObject([]byte(object))
+	if err != nil {
+		t.Fatalf("%q: %v", object, err)
+	}
+	return string(o.Raw(key))
+}
+
+var errBroken = errors.New("disk is broken")
+
+type lanConfig = lan.Config
