@@ -1,0 +1,128 @@
+package discovery
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// nic is a network interface with its addresses.
+type nic struct {
+	net.Interface
+	addrs []netip.Addr
+}
+
+func (n nic) loopback() bool { return n.Flags&net.FlagLoopback != 0 }
+
+// usable says whether somebody could reach the box through it. A cable that is
+// pulled takes FlagRunning away, so that plugging it in announces the box anew.
+func (n nic) usable() bool {
+	return n.Flags&net.FlagUp != 0 && n.Flags&net.FlagRunning != 0 && len(n.addrs) > 0
+}
+
+func (n nic) ips() []string {
+	ips := make([]string, len(n.addrs))
+	for i, a := range n.addrs {
+		ips[i] = a.String()
+	}
+	return ips
+}
+
+// choose returns the interfaces to announce on as the network is now.
+func choose(wanted []string) ([]nic, error) {
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list network interfaces: %w", err)
+	}
+	all := make([]nic, 0, len(ifaces))
+	for _, i := range ifaces {
+		n := nic{Interface: i}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // it vanished meanwhile
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				n.addrs = append(n.addrs, p.Addr().WithZone(""))
+			}
+		}
+		all = append(all, n)
+	}
+	return pick(all, wanted), nil
+}
+
+// pick chooses among all interfaces: those wanted, or every one that can
+// multicast. A loopback interface is only ever chosen alone: a socket that
+// hears both would tell the LAN that the box is at 127.0.0.1.
+func pick(all []nic, wanted []string) []nic {
+	var real, loop []nic
+	for _, n := range all {
+		switch {
+		case !n.usable():
+		case len(wanted) > 0 && !slices.Contains(wanted, n.Name):
+		case n.loopback():
+			loop = append(loop, n)
+		case n.Flags&net.FlagMulticast != 0:
+			real = append(real, n)
+		}
+	}
+	if len(real) > 0 {
+		return real
+	}
+	return loop[:min(1, len(loop))]
+}
+
+// fingerprint is equal for two looks at the network between which nothing
+// happened that an announcement depends on.
+func fingerprint(nics []nic) string {
+	var b strings.Builder
+	for _, n := range nics {
+		addrs := slices.Clone(n.addrs)
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		fmt.Fprintln(&b, n.Index, n.Name, addrs)
+	}
+	return b.String()
+}
+
+func names(nics []nic) string {
+	list := make([]string, len(nics))
+	for i, n := range nics {
+		list[i] = n.Name
+	}
+	return strings.Join(list, ", ")
+}
+
+// maxLabel is the longest DNS label, in bytes (RFC 1035 §2.3.4).
+const maxLabel = 63
+
+// Label returns the DNS label of a box: the host is Label(box).local, and the
+// instance has the same name. It is lower case without dots, spaces or
+// underscores, which some resolvers, and the library, do not get right, and
+// differs from the machine's own host name, which avahi answers for. Where that
+// changes the id, a hash keeps two boxes apart.
+func Label(box string) string {
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '-'
+	}, box)
+	clean = strings.Trim(clean, "-")
+	label := "avq-" + clean
+	if clean == box && len(label) <= maxLabel {
+		return label
+	}
+	sum := sha256.Sum256([]byte(box))
+	hash := "-" + hex.EncodeToString(sum[:3])
+	if len(label)+len(hash) > maxLabel {
+		label = label[:maxLabel-len(hash)]
+	}
+	return strings.TrimRight(label, "-") + hash
+}
