@@ -227,6 +227,12 @@ func TestParseObjectAgreesWithTheLibrary(t *testing.T) {
 	for _, text := range texts() {
 		checkParse(t, []byte(text))
 	}
+	for c := range 256 { // each byte where it may mean something
+		checkParse(t, []byte{'{', '"', byte(c), '"', ':', '1', '}'})
+		checkParse(t, []byte{'{', byte(c), '"', 'a', '"', ':', '1', '}'})
+		checkParse(t, []byte{'{', '"', 'a', '"', ':', '1', byte(c), '}'})
+		checkParse(t, []byte{byte(c), '{', '}', byte(c)})
+	}
 }
 
 func FuzzParseObject(f *testing.F) {
