@@ -1,0 +1,229 @@
+package uplink
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Confirmation says whose word the cursor believes.
+type Confirmation string
+
+// The two confirmations. Only Backend makes "synced" mean that the back-end
+// has committed the event; Broker means that a broker has taken it.
+const (
+	Broker  Confirmation = "broker"  // a PUBACK
+	Backend Confirmation = "backend" // the back-end's message on acks
+)
+
+// Config is what an uplink needs to know. The zero value of a field means its
+// default where one is named.
+type Config struct {
+	// Brokers are tried in order at each attempt: tcp://, tls://, ws:// or
+	// wss:// URLs without user information. At least one.
+	Brokers []string
+
+	// Venue and Box match [A-Za-z0-9_-]{1,64}. Version goes into the status.
+	Venue, Box, Version string
+
+	// Prefix is the topic prefix; default avoqado/v1/venues/<Venue>.
+	Prefix string
+
+	// Confirm is what moves the cursor; default Backend.
+	Confirm Confirmation
+
+	// Username and Password are sent if Username is set. PasswordFile, if set,
+	// is read anew at each connection and wins over Password, so that a
+	// password or token may be rotated under a running box.
+	Username, Password string
+	PasswordFile       string
+
+	// CAFile holds the PEM certificates to trust besides none other; default:
+	// the system's. CertFile and KeyFile hold a client certificate. All are
+	// read anew at each connection.
+	CAFile, CertFile, KeyFile string
+
+	// Compress sends large batches of a backlog gzipped.
+	Compress bool
+
+	// KeepAlive is the longest silence on the link, 1 s to 1 h; default 30 s.
+	KeepAlive time.Duration
+
+	// RetryMin and RetryMax bound the pause between two attempts to connect;
+	// defaults 1 s and 60 s.
+	RetryMin, RetryMax time.Duration
+
+	// ConfirmWait is how long the back-end's first confirmation is waited for
+	// before sending again; doubled each time up to 60 s. Default 2 s.
+	ConfirmWait time.Duration
+
+	// LANAddrs returns the addresses at which terminals reach the box, for the
+	// status. May be nil; must not block for long.
+	LANAddrs func() []string
+}
+
+// The times and sizes that the contract or the protocol fixes.
+const (
+	maxBatchEvents = 256       // contract: events in a message
+	maxBatchBytes  = 128 << 10 // contract: bytes of a message
+	compressAbove  = 16 << 10  // smaller batches do not repay the CPU
+
+	publishWindow = 16 // event messages without a PUBACK
+	confirmWindow = 64 // event messages without the back-end's word
+
+	connectTimeout   = 10 * time.Second // TCP, TLS and CONNACK together
+	subscribeTimeout = 10 * time.Second
+	writeTimeout     = 10 * time.Second // one packet
+	pingTimeout      = 10 * time.Second
+	pubackTimeout    = 30 * time.Second // no PUBACK at all, with publishes open
+	farewellTimeout  = 1500 * time.Millisecond
+	stopTimeout      = 15 * time.Second // for the library to end its goroutines
+
+	cursorEvery  = 100 * time.Millisecond // a cursor move costs an fsync
+	statusEvery  = 2 * time.Second
+	rewindEvery  = time.Second // on a hint from the back-end
+	confirmMax   = 60 * time.Second
+	steadyAfter  = 30 * time.Second // a link this old resets the retry pause
+	cursorName   = "uplink"
+	clientPrefix = "avoqado-edge-"
+)
+
+var (
+	idPattern     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`)
+)
+
+// withDefaults returns the config with defaults filled in, or every problem it
+// has in one error.
+func (c Config) withDefaults() (Config, []*url.URL, error) {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+
+	if !idPattern.MatchString(c.Venue) {
+		bad("venue id %q does not match %s", c.Venue, idPattern)
+	}
+	if !idPattern.MatchString(c.Box) {
+		bad("box id %q does not match %s", c.Box, idPattern)
+	}
+	if c.Prefix == "" {
+		c.Prefix = "avoqado/v1/venues/" + c.Venue
+	}
+	if !prefixPattern.MatchString(c.Prefix) {
+		bad("topic prefix %q does not match %s", c.Prefix, prefixPattern)
+	}
+	if c.Confirm == "" {
+		c.Confirm = Backend
+	}
+	if c.Confirm != Broker && c.Confirm != Backend {
+		bad("confirmation %q is neither broker nor backend", c.Confirm)
+	}
+	setDefault(&c.KeepAlive, 30*time.Second)
+	setDefault(&c.RetryMin, time.Second)
+	setDefault(&c.RetryMax, 60*time.Second)
+	setDefault(&c.ConfirmWait, 2*time.Second)
+	if c.KeepAlive < time.Second || c.KeepAlive > time.Hour {
+		bad("keep-alive %s is not between 1s and 1h", c.KeepAlive)
+	}
+	if c.RetryMin < 0 || c.RetryMax < c.RetryMin {
+		bad("retry pause %s to %s is not a range", c.RetryMin, c.RetryMax)
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		bad("client certificate and key are not both set")
+	}
+	brokers := make([]*url.URL, 0, len(c.Brokers))
+	for _, raw := range c.Brokers {
+		u, err := parseBroker(raw)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		brokers = append(brokers, u)
+	}
+	if len(c.Brokers) == 0 {
+		bad("no broker is named")
+	}
+	return c, brokers, errors.Join(problems...)
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+// parseBroker never puts the URL itself into an error if it may hold a secret.
+func parseBroker(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errors.New("broker is not a URL")
+	}
+	if u.User != nil {
+		return nil, fmt.Errorf("broker %s: user name and password belong into their own settings", u.Redacted())
+	}
+	port := map[string]string{"tcp": "1883", "tls": "8883", "ws": "80", "wss": "443"}[u.Scheme]
+	switch {
+	case port == "":
+		return nil, fmt.Errorf("broker %s: scheme is not tcp, tls, ws or wss", raw)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("broker %s: no host", raw)
+	case u.Port() == "":
+		u.Host += ":" + port
+	}
+	return u, nil
+}
+
+// password returns what to send as password now.
+func (c *Config) password() (string, error) {
+	if c.PasswordFile == "" {
+		return c.Password, nil
+	}
+	raw, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read password file: %w", err)
+	}
+	return strings.TrimRight(string(raw), "\r\n"), nil
+}
+
+// tlsConfig reads the certificates as they are on disk now.
+func (c *Config) tlsConfig(host string) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read CA file: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read CA file %s: no certificate in it", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// topics are the names of one box's topics.
+type topics struct {
+	events, gzip, acks, status, commands, results string // of this box
+	broadcasts, config                            string // of the venue
+}
+
+func (c *Config) topics() topics {
+	box := c.Prefix + "/boxes/" + c.Box
+	return topics{
+		events: box + "/events", gzip: box + "/events/gzip", acks: box + "/acks",
+		status: box + "/status", commands: box + "/commands", results: box + "/commands/results",
+		broadcasts: c.Prefix + "/broadcasts", config: c.Prefix + "/config",
+	}
+}

@@ -1,0 +1,355 @@
+package uplink
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// ConfigSpace is the space of [Notes] that holds the newest configuration the
+// cloud has sent, as it came, under [ConfigKey].
+const (
+	ConfigSpace = "config"
+	ConfigKey   = "cloud"
+)
+
+const (
+	noteSpace      = "uplink"
+	noteBroadcast  = "lastBroadcast"
+	queueLength    = 64
+	maxMessage     = 256 << 10 // larger ones are rejected with their first bytes
+	appendRetryMin = 100 * time.Millisecond
+	appendRetryMax = 5 * time.Second
+	heardLength    = 64
+)
+
+// downlink takes what comes down on one link, in order.
+//
+//	library's read loop ─receive─► queue (64) ─work─► journal, fsync ─► PUBACK
+//	                         └───► heard (acks pass by the queue: the journal
+//	                               may be full, and they are what frees it)
+//
+// A message is confirmed to the broker only when the box can no longer lose
+// it. If the queue is full, the message and all behind it are left
+// unconfirmed; when the queue has been worked off the link is cut, and the
+// broker delivers them again, in order, on the next one.
+type downlink struct {
+	u    *Uplink
+	link *link // set before work begins
+
+	queue   chan item
+	full    atomic.Bool   // a message did not fit
+	results chan []byte   // for the sender to publish
+	heard   chan struct{} // confirmations has something
+
+	mu   sync.Mutex
+	said []place // what the back-end said; mu guards it
+}
+
+type item struct {
+	message mqtt.Message
+	topic   string
+	size    int
+	body    []byte // the first bytes only, if it is larger than maxMessage
+}
+
+func newDownlink(u *Uplink) *downlink {
+	return &downlink{
+		u:       u,
+		queue:   make(chan item, queueLength),
+		results: make(chan []byte, 1),
+		heard:   make(chan struct{}, 1),
+	}
+}
+
+// receive is called by the MQTT library for every message and never waits for
+// the journal.
+func (d *downlink) receive(m mqtt.Message) {
+	body := m.Payload()
+	it := item{message: m, topic: m.Topic(), size: len(body), body: body}
+	if it.topic == d.u.topic.acks && d.hear(body) {
+		m.Ack() // it says again whatever is lost of it
+		return
+	}
+	if it.size > maxMessage {
+		it.body = append([]byte(nil), body[:rejectedBytes]...)
+	}
+	if d.full.Load() {
+		return
+	}
+	select {
+	case d.queue <- it:
+	default:
+		d.full.Store(true)
+	}
+}
+
+// hear takes a confirmation by the back-end; false means it cannot be read.
+func (d *downlink) hear(body []byte) bool {
+	var word struct {
+		Epoch   event.Epoch `json:"epoch"`
+		Through *event.Seq  `json:"through"`
+	}
+	if json.Unmarshal(body, &word) != nil || word.Through == nil {
+		return false
+	}
+	d.mu.Lock()
+	if len(d.said) == heardLength {
+		// The sender is busy. What matters is the newest word, and that there
+		// was more than one.
+		d.said = d.said[:heardLength-1]
+	}
+	d.said = append(d.said, place{word.Epoch, *word.Through})
+	d.mu.Unlock()
+	select {
+	case d.heard <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// confirmations returns what the back-end said since the last call.
+func (d *downlink) confirmations() []place {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	said := d.said
+	d.said = nil
+	return said
+}
+
+// work handles the queue until ctx ends or nothing more can come of this link.
+func (d *downlink) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case it := <-d.queue:
+			if err := d.handle(ctx, it); err != nil {
+				d.link.cut(err) // the broker keeps it
+				return
+			}
+		}
+		if d.full.Load() && len(d.queue) == 0 {
+			d.link.cut(errOverflow)
+			return
+		}
+	}
+}
+
+// handle does what a message asks for and confirms it. On an error it is not
+// confirmed.
+func (d *downlink) handle(ctx context.Context, it item) error {
+	bad, err := d.try(ctx, it)
+	if err != nil {
+		return err
+	}
+	if bad != nil {
+		if err := d.u.kept.keep(it.topic, it.size, it.body, bad, now()); err != nil {
+			return fmt.Errorf("%w: %w", errJournal, err)
+		}
+		d.u.tell(func(st *Status) { st.Rejected++ })
+	}
+	it.message.Ack()
+	return nil
+}
+
+// try acts on a message. One that makes our own code panic is rejected like
+// one that cannot be read: else it would come again for ever.
+func (d *downlink) try(ctx context.Context, it item) (bad *unreadable, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.u.log.Error("message handling panicked",
+				"topic", it.topic, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			bad, err = unread("panicked", "%v", p), nil
+		}
+	}()
+	t := &d.u.topic
+	switch {
+	case it.size > maxMessage:
+		return unread("too_large", "message has %d bytes, more than %d", it.size, maxMessage), nil
+	case it.topic == t.broadcasts:
+		return d.broadcast(ctx, it.body)
+	case it.topic == t.commands:
+		return d.command(ctx, it.body)
+	case it.topic == t.config:
+		return d.config(it.body)
+	case it.topic == t.acks:
+		return unread("not_json", "not a confirmation"), nil
+	}
+	return unread("unknown_topic", "no such topic in the contract"), nil
+}
+
+// broadcast stores a broadcast, however long that takes: the broker keeps what
+// comes behind it, so order holds.
+func (d *downlink) broadcast(ctx context.Context, raw []byte) (*unreadable, error) {
+	e, bad := parseBroadcast(raw, d.u.cfg.Venue, now())
+	if bad != nil {
+		return bad, nil
+	}
+	receipt, err := d.store(ctx, e)
+	var refusal *event.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return unread("refused", "%s", refusal.Text), nil
+	case err != nil:
+		return nil, err
+	}
+	d.u.tell(func(st *Status) {
+		if receipt.Duplicate {
+			st.Duplicates++
+			return
+		}
+		st.Broadcasts++
+		st.LastBroadcast = &Mark{ID: receipt.ID, At: receipt.Time}
+	})
+	if receipt.Duplicate {
+		return nil, nil
+	}
+	return nil, d.noteLast(&Mark{ID: receipt.ID, At: receipt.Time})
+}
+
+// store appends the event, again and again while the journal is full or ill.
+// A refusal it returns is final.
+func (d *downlink) store(ctx context.Context, e *event.Event) (event.Receipt, error) {
+	pause := backoff{min: appendRetryMin, max: appendRetryMax}
+	for told := false; ; {
+		receipt, err := d.u.journal.Append(ctx, e)
+		var refusal *event.Refusal
+		if err == nil || errors.As(err, &refusal) && !refusal.Retryable {
+			return receipt, err
+		}
+		if !told && ctx.Err() == nil {
+			told = true
+			d.u.log.Warn("broadcast not stored yet", "id", e.ID, "err", err)
+		}
+		wait := pause.next()
+		if refusal != nil && refusal.RetryAfter > 0 {
+			wait = min(refusal.RetryAfter, appendRetryMax) + rand.N(appendRetryMin)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return receipt, fmt.Errorf("%w: store broadcast: %w", errJournal, ctx.Err())
+		case <-timer.C:
+		}
+	}
+}
+
+// noteLast keeps which broadcast was the last, for the status after a restart.
+// It costs an fsync, so not more than one per two seconds; a back-end that is
+// told of an older one sends again what the box then knows already.
+func (d *downlink) noteLast(m *Mark) error {
+	if d.u.noted != nil && m.At.Sub(d.u.noted.At) < statusEvery {
+		return nil
+	}
+	raw, err := json.Marshal(m)
+	if err == nil {
+		err = d.u.notes.Put(noteSpace, map[string][]byte{noteBroadcast: raw})
+	}
+	if err != nil {
+		return fmt.Errorf("%w: note last broadcast: %w", errJournal, err)
+	}
+	d.u.noted = m
+	return nil
+}
+
+func loadLastBroadcast(notes Notes) (*Mark, error) {
+	all, err := notes.All(noteSpace)
+	if err != nil {
+		return nil, fmt.Errorf("read last broadcast: %w", err)
+	}
+	var m Mark
+	if raw, ok := all[noteBroadcast]; !ok || json.Unmarshal(raw, &m) != nil {
+		return nil, nil
+	}
+	return &m, nil
+}
+
+// command answers a command of the back-end.
+func (d *downlink) command(ctx context.Context, raw []byte) (*unreadable, error) {
+	var c struct {
+		ID        string          `json:"id"`
+		Type      string          `json:"type"`
+		Params    json.RawMessage `json:"params"`
+		ExpiresAt *time.Time      `json:"expiresAt"`
+	}
+	if bad := decodeStrict(raw, &c); bad != nil {
+		return bad, nil
+	}
+	if c.ID == "" || len(c.ID) > event.MaxKey {
+		return unread("bad_id", "id has %d bytes, not 1 to %d", len(c.ID), event.MaxKey), nil
+	}
+	answer := struct {
+		ID     string  `json:"id"`
+		Status string  `json:"status"`
+		Result *Status `json:"result,omitempty"`
+		Error  string  `json:"error,omitempty"`
+	}{ID: c.ID}
+	switch {
+	case c.ExpiresAt != nil && !now().Before(*c.ExpiresAt):
+		answer.Status = "expired"
+	case c.Type == "status.report":
+		st := d.u.Status()
+		answer.Status, answer.Result = "done", &st
+	default:
+		answer.Status, answer.Error = "rejected", fmt.Sprintf("unknown command type %.64q", c.Type)
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return nil, fmt.Errorf("encode command result: %w", err)
+	}
+	select {
+	case d.results <- body:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	d.u.tell(func(st *Status) { st.Commands++ })
+	return nil, nil
+}
+
+// config keeps a configuration if it is newer than the one on disk.
+func (d *downlink) config(raw []byte) (*unreadable, error) {
+	version := func(raw []byte) (uint64, *unreadable) {
+		var c struct {
+			Version *uint64 `json:"version"`
+		}
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return 0, unread("not_json", "%v", err)
+		}
+		if c.Version == nil {
+			return 0, unread("bad_config", "no version")
+		}
+		return *c.Version, nil
+	}
+	fresh, bad := version(raw)
+	if bad != nil {
+		return bad, nil
+	}
+	all, err := d.u.notes.All(ConfigSpace)
+	if err != nil {
+		return nil, fmt.Errorf("%w: read config: %w", errJournal, err)
+	}
+	if have, ok := all[ConfigKey]; ok {
+		if old, bad := version(have); bad == nil && fresh <= old {
+			return nil, nil
+		}
+	}
+	if err := d.u.notes.Put(ConfigSpace, map[string][]byte{ConfigKey: raw}); err != nil {
+		return nil, fmt.Errorf("%w: keep config: %w", errJournal, err)
+	}
+	return nil, nil
+}
+
+// now is the time as events carry it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,153 @@
+package uplink
+
+import (
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// encoder writes events as the contract's CloudEvents batch. It appends to a
+// buffer instead of using encoding/json because the payload must leave byte
+// for byte as it came, and because a backlog is encoded at the speed of the
+// slowest core in the venue.
+type encoder struct {
+	source string // "/venues/<v>/boxes/<b>"
+}
+
+// place is where an event stands; the zero place is nowhere.
+type place struct {
+	epoch event.Epoch
+	seq   event.Seq
+}
+
+// appendEvent appends one event as a JSON object. previous is the event sent
+// before it; one of another epoch is none.
+func (c *encoder) appendEvent(b []byte, e *event.Event, previous place) []byte {
+	b = append(b, `{"specversion":"1.0","id":`...)
+	b = appendString(b, string(e.ID))
+	b = appendMember(b, "source", c.source)
+	b = appendMember(b, "type", "io.avoqado."+string(e.Kind))
+	b = appendMember(b, "subject", e.Subject)
+	b = append(b, `,"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = append(b, `","datacontenttype":"application/json"`...)
+	b = appendMember(b, "epoch", string(e.Epoch))
+	b = append(b, `,"sequence":"`...)
+	b = appendSeq(b, e.Seq)
+	b = append(b, '"')
+	if previous.seq > 0 && previous.epoch == e.Epoch {
+		b = append(b, `,"previous":"`...)
+		b = appendSeq(b, previous.seq)
+		b = append(b, '"')
+	}
+	b = appendMember(b, "origin", e.Origin.String())
+	b = appendMember(b, "actor", e.Actor)
+	b = appendMember(b, "role", string(e.Role))
+	b = appendMember(b, "terminal", e.Terminal)
+	b = appendMember(b, "correlationid", e.CorrelationID)
+	if len(e.Payload) > 0 {
+		b = append(b, `,"data":`...)
+		b = append(b, e.Payload...)
+	}
+	return append(b, '}')
+}
+
+// appendSeq writes a position so that text order is number order.
+func appendSeq(b []byte, s event.Seq) []byte { return fmt.Appendf(b, "%020d", s) }
+
+// appendMember appends a string member, or nothing if the value is empty.
+func appendMember(b []byte, key, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, key...)
+	b = append(b, '"', ':')
+	return appendString(b, value)
+}
+
+// appendString appends a JSON string. Bytes that are not UTF-8 become U+FFFD:
+// one odd identifier must not make a whole batch unreadable.
+func appendString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+			i++
+		case c < 0x20:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			i++
+		case c < utf8.RuneSelf:
+			b = append(b, c)
+			i++
+		default:
+			r, n := utf8.DecodeRuneInString(s[i:])
+			b = utf8.AppendRune(b, r) // RuneError is U+FFFD
+			i += n
+		}
+	}
+	return append(b, '"')
+}
+
+// travels reports whether an event goes to the cloud at all: what came from
+// there does not go back, and volatile kinds are telemetry.
+func travels(e *event.Event) bool {
+	if e.Origin == event.Cloud {
+		return false
+	}
+	row, known := event.Lookup(e.Kind)
+	return !known || !row.Volatile
+}
+
+// batch is one message of events on its way.
+type batch struct {
+	body  []byte
+	epoch event.Epoch // of all its events
+	seqs  []event.Seq // of its events, rising
+	pass  event.Seq   // where the cursor may stand once all of it is confirmed
+	acked time.Time   // when the broker confirmed it; zero: not yet
+}
+
+func (b *batch) last() place { return place{b.epoch, b.seqs[len(b.seqs)-1]} }
+
+// take builds the next batch from the head of events and says how many of them
+// it used up, those that do not travel included. The batch has no events if
+// none of them travels.
+func (c *encoder) take(events []event.Event, previous place) (*batch, int) {
+	size := 2
+	for i := range events {
+		size += len(events[i].Payload) + 512
+	}
+	b := &batch{body: make([]byte, 0, min(size, maxBatchBytes))}
+	b.body = append(b.body, '[')
+	used := 0
+	for i := range events {
+		e := &events[i]
+		if travels(e) {
+			if len(b.seqs) == maxBatchEvents || len(b.seqs) > 0 && e.Epoch != b.epoch {
+				break
+			}
+			before := len(b.body)
+			if len(b.seqs) > 0 {
+				b.body = append(b.body, ',')
+			}
+			b.body = c.appendEvent(b.body, e, previous)
+			if len(b.body)+1 > maxBatchBytes && len(b.seqs) > 0 {
+				b.body = b.body[:before] // it opens the next one
+				break
+			}
+			b.epoch = e.Epoch
+			b.seqs = append(b.seqs, e.Seq)
+			previous = place{e.Epoch, e.Seq}
+		}
+		b.pass = e.Seq
+		used++
+	}
+	b.body = append(b.body, ']')
+	return b, used
+}

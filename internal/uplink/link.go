@@ -1,0 +1,299 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// subscriptions is how many topics a box listens to.
+const subscriptions = 4
+
+// link is one connection to one broker. Its MQTT client is made for it and
+// thrown away with it: the library's own reconnect reports success for
+// publishes nobody confirmed, so it is never let to reconnect.
+type link struct {
+	client mqtt.Client
+	log    *slog.Logger
+	book   *ackBook
+
+	mu   sync.Mutex
+	conn *conn // set once, by open; mu guards it
+
+	once sync.Once
+	gone chan struct{} // closed when the client has ended its goroutines
+	err  error         // why; read after gone
+}
+
+// dial connects to a broker within [connectTimeout] or until ctx ends. The
+// receive function is called from one goroutine for each message, in order; it
+// must not block. A panic in it cuts the link.
+func dial(ctx context.Context, cfg *Config, broker *url.URL, will []byte, log *slog.Logger,
+	receive func(mqtt.Message)) (*link, error) {
+	password, err := cfg.password()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errCredentials, err)
+	}
+	l := &link{log: log, gone: make(chan struct{}), book: newAckBook()}
+
+	o := mqtt.NewClientOptions()
+	o.Servers = []*url.URL{broker}
+	o.SetClientID(clientPrefix+cfg.Box).SetCleanSession(false).SetProtocolVersion(4).
+		SetAutoReconnect(false).SetConnectRetry(false).
+		SetAutoAckDisabled(true).SetOrderMatters(true).
+		SetKeepAlive(cfg.KeepAlive).SetPingTimeout(pingTimeout).
+		SetWriteTimeout(writeTimeout).SetConnectTimeout(connectTimeout).
+		SetBinaryWill(cfg.topics().status, will, 1, true).
+		SetStore(l.book).
+		SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+			return l.open(ctx, cfg, u)
+		}).
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
+			defer l.guard()
+			receive(m)
+		}).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) {
+			l.once.Do(func() {
+				l.err = fmt.Errorf("%w: %w", errLost, l.cause(err))
+				close(l.gone)
+			})
+		})
+	if cfg.Username != "" {
+		o.SetUsername(cfg.Username).SetPassword(password)
+	}
+	l.client = mqtt.NewClient(o)
+
+	// Ending ctx closes the connection, which ends the handshake.
+	stop := context.AfterFunc(ctx, func() { l.cut(context.Cause(ctx)) })
+	defer stop()
+	token := l.client.Connect()
+	select {
+	case <-token.Done(): // within connectTimeout
+	case <-ctx.Done():
+		// A WebSocket dial does not listen to ctx. It ends by itself within
+		// connectTimeout, and what it opened is closed then.
+		token.WaitTimeout(time.Second)
+		return nil, context.Cause(ctx)
+	}
+	if err := token.Error(); err != nil {
+		l.cut(err)
+		return nil, fmt.Errorf("connect to %s: %w", broker.Host, err)
+	}
+	return l, nil
+}
+
+// open makes the network connection below MQTT.
+func (l *link) open(ctx context.Context, cfg *Config, u *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+
+	var raw net.Conn
+	d := net.Dialer{Control: control}
+	var secure *tls.Config
+	var err error
+	if u.Scheme == "tls" || u.Scheme == "wss" {
+		if secure, err = cfg.tlsConfig(u.Hostname()); err != nil {
+			return nil, fmt.Errorf("%w: %w", errCertificate, err)
+		}
+	}
+	switch u.Scheme {
+	case "tcp":
+		raw, err = d.DialContext(ctx, "tcp", u.Host)
+	case "tls":
+		raw, err = (&tls.Dialer{NetDialer: &d, Config: secure}).DialContext(ctx, "tcp", u.Host)
+	default: // ws, wss; goes through the proxy of the environment, if any
+		raw, err = mqtt.NewWebsocket(u.String(), secure, connectTimeout, nil, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: raw}
+	l.mu.Lock()
+	l.conn = c
+	l.mu.Unlock()
+	if ctx.Err() != nil {
+		c.cut(context.Cause(ctx)) // it ended before there was a conn to cut
+	}
+	return c, nil
+}
+
+// guard keeps a panic in code called by the library from ending the process.
+func (l *link) guard() {
+	if p := recover(); p != nil {
+		l.log.Error("message handling panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		l.cut(errPanicked)
+	}
+}
+
+// subscribe asks for the topics the box listens to, all at QoS 1.
+func (l *link) subscribe(ctx context.Context, t *topics) error {
+	wanted := map[string]byte{t.acks: 1, t.commands: 1, t.broadcasts: 1, t.config: 1}
+	token, ok := l.client.SubscribeMultiple(wanted, nil).(*mqtt.SubscribeToken)
+	if !ok {
+		return errors.New("subscribe: unexpected token")
+	}
+	wait := time.NewTimer(subscribeTimeout)
+	defer wait.Stop()
+	select {
+	case <-token.Done():
+	case <-l.gone:
+		return l.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-wait.C:
+		return fmt.Errorf("subscribe: %w", context.DeadlineExceeded)
+	}
+	if err := token.Error(); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	for topic := range wanted {
+		// The library calls a refusal success. Less than QoS 1 is refused too:
+		// a broadcast could then be lost.
+		if code, answered := token.Result()[topic]; !answered || code != 1 {
+			return fmt.Errorf("%w: %s answered %#x", errSubscription, topic, code)
+		}
+	}
+	return nil
+}
+
+// publish hands a QoS 1 message to the broker and returns its number, by which
+// book.acked reports the PUBACK. One goroutine at a time may call it; it
+// returns within [writeTimeout].
+func (l *link) publish(topic string, retained bool, body []byte) (uint64, error) {
+	before := l.book.count()
+	token := l.client.Publish(topic, 1, retained, body)
+	if l.book.count() == before {
+		return 0, fmt.Errorf("publish: %w", mqtt.ErrNotConnected)
+	}
+	select {
+	case <-token.Done():
+		if err := token.Error(); err != nil {
+			return before, fmt.Errorf("publish: %w", err)
+		}
+	default: // on its way
+	}
+	return before, nil
+}
+
+// cut drops the connection without a farewell.
+func (l *link) cut(cause error) {
+	l.mu.Lock()
+	c := l.conn
+	l.mu.Unlock()
+	if c != nil {
+		c.cut(cause)
+	}
+}
+
+// cause returns why we cut the link ourselves, else what the library reports.
+func (l *link) cause(reported error) error {
+	l.mu.Lock()
+	c := l.conn
+	l.mu.Unlock()
+	if c != nil {
+		if own := c.why(); own != nil {
+			return own
+		}
+	}
+	return reported
+}
+
+// drop cuts the link and waits until the client has ended its goroutines.
+func (l *link) drop(cause error) {
+	l.cut(cause)
+	wait := time.NewTimer(stopTimeout)
+	defer wait.Stop()
+	select {
+	case <-l.gone:
+	case <-wait.C:
+		l.log.Error("mqtt client did not end in time")
+	}
+}
+
+// leave ends the link with a farewell, so that the last will is not published.
+func (l *link) leave() {
+	l.client.Disconnect(uint(farewellTimeout.Milliseconds()))
+	l.cut(errLost)
+}
+
+// ackBook is the client's store, and keeps no message: a link is never resumed.
+// It is the one place where the library tells a PUBACK from its own giving up:
+// a publish leaves the store only when the broker has confirmed it, whereas the
+// token of a publish also completes when the library abandons it.
+type ackBook struct {
+	// acked receives the number of each confirmed publish, in the order in
+	// which the confirmations came. It holds as many as may be open.
+	acked chan uint64
+
+	mu   sync.Mutex // guards below
+	next uint64
+	open map[string]uint64 // store key → number of the publish
+}
+
+func newAckBook() *ackBook {
+	return &ackBook{acked: make(chan uint64, maxOpen), open: make(map[string]uint64)}
+}
+
+// maxOpen bounds the publishes without PUBACK on a link: the events' window,
+// and the few other messages a box sends.
+const maxOpen = publishWindow + 16
+
+// count returns how many publishes were entered so far.
+func (b *ackBook) count() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.next
+}
+
+// Put enters a publish under the next number.
+func (b *ackBook) Put(key string, m packets.ControlPacket) {
+	if _, publish := m.(*packets.PublishPacket); !publish || key[0] != 'o' {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open[key] = b.next
+	b.next++
+}
+
+// Del reports the PUBACK of a publish. The library calls it from its read loop.
+func (b *ackBook) Del(key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, ok := b.open[key]
+	if !ok {
+		return // a SUBACK, or the PUBACK we sent ourselves
+	}
+	delete(b.open, key)
+	select {
+	case b.acked <- n:
+	default: // cannot be: the sender keeps to maxOpen. Unconfirmed is safe.
+	}
+}
+
+// The rest of the store has nothing to do.
+
+// Open does nothing.
+func (b *ackBook) Open() {}
+
+// Close does nothing.
+func (b *ackBook) Close() {}
+
+// Reset does nothing.
+func (b *ackBook) Reset() {}
+
+// Get finds no message.
+func (b *ackBook) Get(string) packets.ControlPacket { return nil }
+
+// All lists no message.
+func (b *ackBook) All() []string { return nil }

@@ -1,0 +1,169 @@
+package uplink
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// State says how the link to the cloud is.
+type State string
+
+// The states of the link.
+const (
+	Offline    State = "offline"    // no link; between two attempts, or held
+	Connecting State = "connecting" // an attempt is under way
+	Online     State = "online"     // connected and subscribed
+)
+
+// Status is what is known of the uplink at one moment. All times are UTC;
+// counts begin with the process.
+type Status struct {
+	State State `json:"state"`
+
+	// Since is when the link came up if State is Online, else when it was lost
+	// or, if it never was up, when the uplink was made.
+	Since time.Time `json:"since"`
+
+	// Broker is the host and port connected to, or last tried.
+	Broker string `json:"broker,omitempty"`
+
+	// Failure is the last one, kept after recovery.
+	Failure *Failure `json:"failure,omitempty"`
+
+	Confirm Confirmation `json:"confirm"`
+
+	// Synced is the last position of which, and of everything before it, the
+	// cloud has confirmed all that goes there. InFlight is how many events are
+	// sent and unconfirmed.
+	Synced   event.Seq `json:"syncedThrough"`
+	InFlight int       `json:"inFlight"`
+
+	// LastBroadcast is the newest broadcast on disk.
+	LastBroadcast *Mark `json:"lastBroadcast,omitempty"`
+
+	Counts
+}
+
+// Counts are what the uplink counts.
+type Counts struct {
+	Sent      uint64 `json:"sent"`      // events, each once
+	Resent    uint64 `json:"resent"`    // events sent again
+	Confirmed uint64 `json:"confirmed"` // events
+	Rewinds   uint64 `json:"rewinds"`   // times it was sent again from the cursor on a live link
+	Lost      uint64 `json:"lost"`      // events the journal could not read, passed over
+	Stale     uint64 `json:"stale"`     // confirmations of less than was confirmed
+	Beyond    uint64 `json:"beyond"`    // confirmations of more than was sent
+
+	Connects   uint64 `json:"connects"`   // links that came up
+	Broadcasts uint64 `json:"broadcasts"` // stored
+	Duplicates uint64 `json:"duplicates"` // broadcasts that were stored before
+	Commands   uint64 `json:"commands"`   // answered
+	Rejected   uint64 `json:"rejected"`   // messages kept in the rejected list
+}
+
+// Failure is why the link was lost or did not come up.
+type Failure struct {
+	// Name is one of no_route, dns, refused, tls, credentials, timeout,
+	// protocol, subscription, overflow, journal, interrupted, lost.
+	Name string    `json:"name"`
+	Text string    `json:"text"`
+	At   time.Time `json:"at"`
+}
+
+// Mark names a broadcast and when it was stored.
+type Mark struct {
+	ID event.ID  `json:"id"`
+	At time.Time `json:"at"`
+}
+
+// Status returns the uplink's status. Safe concurrently.
+func (u *Uplink) Status() Status {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.status
+}
+
+// tell changes the status.
+func (u *Uplink) tell(change func(*Status)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	change(&u.status)
+}
+
+// observe copies what the sender knows into the status.
+func (u *Uplink) observe() {
+	s, flying := u.sender, 0
+	for _, b := range s.flight {
+		flying += len(b.seqs)
+	}
+	u.tell(func(st *Status) {
+		st.Synced, st.InFlight = s.cursor, flying
+		c := &st.Counts
+		c.Sent, c.Resent, c.Confirmed = s.count.Sent, s.count.Resent, s.count.Confirmed
+		c.Rewinds, c.Lost = s.count.Rewinds, s.count.Lost
+		c.Stale, c.Beyond = s.count.Stale, s.count.Beyond
+	})
+}
+
+// cameUp, wentDown and trying log one line per change and none for a repeat.
+
+func (u *Uplink) cameUp(broker string) {
+	u.tell(func(st *Status) {
+		st.State, st.Since, st.Broker = Online, time.Now().UTC(), broker
+		st.Connects++
+	})
+	u.quiet = ""
+	u.log.Info("uplink online", "broker", broker, "from", u.sender.cursor)
+}
+
+func (u *Uplink) wentDown(err error) {
+	f := &Failure{Name: nameOf(err), Text: err.Error(), At: time.Now().UTC()}
+	was := Offline
+	u.tell(func(st *Status) {
+		if was = st.State; was == Online {
+			st.Since = f.At
+		}
+		st.State, st.Failure = Offline, f
+	})
+	if was == Online || u.quiet != f.Name {
+		u.log.Warn("uplink offline", "reason", f.Name, "err", err)
+	}
+	u.quiet = f.Name
+}
+
+func (u *Uplink) trying(broker string) {
+	u.tell(func(st *Status) { st.State, st.Broker = Connecting, broker })
+}
+
+// report is the body of the retained status topic.
+type report struct {
+	State         State       `json:"state"`
+	Epoch         event.Epoch `json:"epoch"`
+	Stored        event.Seq   `json:"storedThrough"`
+	Synced        event.Seq   `json:"syncedThrough"`
+	LastBroadcast *Mark       `json:"lastBroadcast,omitempty"`
+	LAN           []string    `json:"lan,omitempty"`
+	Version       string      `json:"version,omitempty"`
+}
+
+// will is what the broker publishes when the box falls silent.
+const will = `{"state":"offline"}`
+
+// reportNow returns the status topic's body.
+func (u *Uplink) reportNow(state State) []byte {
+	r := report{
+		State: state, Epoch: u.marks.Epoch(), Stored: u.marks.Stored(),
+		Synced: u.sender.cursor, LastBroadcast: u.Status().LastBroadcast, Version: u.cfg.Version,
+	}
+	if u.cfg.LANAddrs != nil {
+		r.LAN = slices.Clone(u.cfg.LANAddrs())
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return []byte(will) // cannot be: strings and numbers encode
+	}
+	return body
+}

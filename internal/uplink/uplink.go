@@ -1,0 +1,436 @@
+package uplink
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// Journal is where events come from and broadcasts go to. Safe concurrently.
+type Journal interface {
+	// Read returns events after the given position, in order: at most
+	// maxEvents, and about maxBytes of payload but at least one event if there
+	// is any. The caller does not change them. An error with a method
+	// Lost() (from, to event.Seq) names events that will never be readable.
+	Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error)
+
+	// Wait returns nil as soon as there is an event after the given position.
+	Wait(ctx context.Context, after event.Seq) error
+
+	// Append returns when the event is on disk. An error that is an
+	// [event.Refusal] and not retryable is final; any other may pass.
+	Append(ctx context.Context, e *event.Event) (event.Receipt, error)
+
+	// Cursor returns where the named cursor stands, zero if it never moved.
+	Cursor(name string) event.Seq
+
+	// MoveCursor returns when the cursor's new position is on disk. What a
+	// cursor has not passed is kept for it, from its first move on.
+	MoveCursor(name string, to event.Seq) error
+}
+
+// Marks tells where the journal stands. Safe concurrently.
+type Marks interface {
+	Stored() event.Seq  // the last event on disk
+	Epoch() event.Epoch // of the events stored now
+}
+
+// Notes keeps small facts beside the journal. Safe concurrently.
+type Notes interface {
+	// Put sets entries of a space and returns when they are on disk.
+	Put(space string, entries map[string][]byte) error
+
+	// All returns every entry of a space; an unknown space is empty.
+	All(space string) (map[string][]byte, error)
+}
+
+// Uplink is the box's side of the MQTT contract.
+type Uplink struct {
+	cfg     Config
+	topic   topics
+	brokers []*url.URL
+	journal Journal
+	marks   Marks
+	notes   Notes
+	log     *slog.Logger
+
+	// Owned by Run.
+	sender  *sender
+	pause   backoff
+	quiet   string    // name of the failure that was logged last
+	saved   event.Seq // the cursor as it is on disk
+	savedAt time.Time
+	told    []byte // what the status topic was told last
+	zip     *gzip.Writer
+
+	// Owned by the worker of the link; there is one link at a time.
+	kept  *rejected
+	noted *Mark // the last broadcast as it is on disk
+
+	nudge chan struct{} // ends a pause
+
+	mu     sync.Mutex // guards below
+	status Status
+	held   time.Time // no attempt to connect before
+	cut    context.CancelCauseFunc
+}
+
+// New returns an uplink that starts behind the journal's cursor "uplink". It
+// does not connect: see Run. The error names everything wrong with cfg.
+func New(cfg Config, journal Journal, marks Marks, notes Notes, log *slog.Logger) (*Uplink, error) {
+	cfg, brokers, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("configure uplink: %w", err)
+	}
+	if journal.Cursor(cursorName) == 0 {
+		// From now on the journal keeps for us what we have not passed.
+		if err := journal.MoveCursor(cursorName, 0); err != nil {
+			return nil, fmt.Errorf("enter cursor: %w", err)
+		}
+	}
+	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box}
+	s := newSender(journal, cfg.Confirm, cfg.ConfirmWait, enc)
+	zip, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
+	if err != nil {
+		return nil, fmt.Errorf("prepare compression: %w", err)
+	}
+	u := &Uplink{
+		cfg: cfg, topic: cfg.topics(), brokers: brokers,
+		journal: journal, marks: marks, notes: notes, log: log,
+		sender: s, saved: s.cursor, zip: zip,
+		pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax},
+		nudge: make(chan struct{}, 1),
+		status: Status{
+			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor,
+		},
+	}
+	if u.kept, err = loadRejected(notes, log); err != nil {
+		return nil, err
+	}
+	if u.status.LastBroadcast, err = loadLastBroadcast(notes); err != nil {
+		return nil, err
+	}
+	u.noted = u.status.LastBroadcast
+	return u, nil
+}
+
+// Run keeps a link to the cloud until ctx ends, trying for ever, and returns
+// nil when all its goroutines have ended. What was not confirmed is sent again
+// by the next Run of a new Uplink. Call it once.
+func (u *Uplink) Run(ctx context.Context) error {
+	defer u.tell(func(st *Status) { st.State = Offline })
+	for pause := time.Duration(0); u.await(ctx, pause); pause = u.pause.next() {
+		began := time.Now()
+		err := u.round(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		u.wentDown(err)
+		if u.Status().Since.Sub(began) >= steadyAfter { // it was up, until now
+			u.pause.reset()
+		}
+	}
+	return nil
+}
+
+// Interrupt cuts the link and keeps it down for d, as a router that is
+// switched off does. Zero ends an interruption. Safe concurrently.
+func (u *Uplink) Interrupt(d time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.held = time.Now().Add(d)
+	if d > 0 && u.cut != nil {
+		u.cut(errInterrupted)
+	}
+	select {
+	case u.nudge <- struct{}{}: // the pause is to be measured again
+	default:
+	}
+}
+
+// await waits out a pause, and an interruption. It reports false when ctx has
+// ended.
+func (u *Uplink) await(ctx context.Context, pause time.Duration) bool {
+	until := time.Now().Add(pause)
+	for {
+		u.mu.Lock()
+		held := u.held
+		u.mu.Unlock()
+		if held.After(until) || !held.IsZero() && pause > 0 {
+			until = held // no jitter on top of a planned interruption
+		}
+		wait := time.NewTimer(time.Until(until))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return false
+		case <-u.nudge:
+			wait.Stop()
+		case <-wait.C:
+			u.mu.Lock()
+			if !u.held.After(time.Now()) {
+				u.held = time.Time{}
+			}
+			over := u.held.IsZero()
+			u.mu.Unlock()
+			if over {
+				return ctx.Err() == nil
+			}
+		}
+	}
+}
+
+// round makes one link, serves it until it ends, and says why it did.
+func (u *Uplink) round(parent context.Context) error {
+	ctx, cut := context.WithCancelCause(parent)
+	defer cut(nil)
+	u.mu.Lock()
+	u.cut = cut
+	held := u.held.After(time.Now())
+	u.mu.Unlock()
+	if held {
+		return errInterrupted // between await and here
+	}
+
+	var failures []error
+	for _, broker := range u.brokers {
+		u.trying(broker.Host)
+		d := newDownlink(u)
+		l, err := dial(ctx, &u.cfg, broker, []byte(will), u.log, d.receive)
+		if err == nil {
+			d.link = l
+			return u.serve(parent, ctx, l, d, broker.Host)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		failures = append(failures, err)
+	}
+	return errors.Join(failures...)
+}
+
+// serve works a link until it ends: three goroutines, all joined. One sends,
+// one waits for the journal, one takes what comes down.
+func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker string) error {
+	work, stop := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+
+	ask, more := make(chan event.Seq, 1), make(chan error, 1)
+	all.Go(func() { d.work(work) })
+	all.Go(func() {
+		for {
+			select {
+			case after := <-ask:
+				more <- u.journal.Wait(work, after)
+			case <-work.Done():
+				return
+			}
+		}
+	})
+	// A publish that hangs must not hold up the shutdown.
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(farewellTimeout, func() { l.cut(errLost) })
+	})()
+
+	if err := l.subscribe(ctx, &u.topic); err != nil {
+		l.drop(err)
+		return err
+	}
+	u.sender.connected()
+	u.cameUp(broker)
+	err := u.send(ctx, l, d, ask, more)
+	if saved := u.save(); saved != nil && err == nil {
+		err = saved
+	}
+	u.observe()
+	if parent.Err() != nil {
+		u.farewell(l)
+		return nil
+	}
+	l.drop(err)
+	return err
+}
+
+// send is the life of a link that is up. It returns why it ended.
+func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- event.Seq, more <-chan error) error {
+	s := u.sender
+	u.told = nil
+	if err := u.tellBroker(l, Online); err != nil {
+		return err
+	}
+	status := time.NewTicker(statusEvery)
+	defer status.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for asked := false; ; {
+		if err := u.fill(ctx, l); err != nil {
+			return err
+		}
+		if !s.more && len(s.pending) == 0 && !asked {
+			ask <- s.read // has room: nothing was asked
+			asked = true
+		}
+		u.observe()
+		timer.Reset(time.Until(u.due()))
+		results := d.results
+		if len(s.open) >= maxOpen-1 {
+			results = nil // until a PUBACK makes room
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.gone:
+			return l.err
+		case n := <-l.book.acked:
+			s.puback(n, time.Now())
+		case <-d.heard:
+			for _, to := range d.confirmations() {
+				s.through(to, time.Now())
+			}
+		case err := <-more:
+			asked = false
+			if err != nil {
+				return fmt.Errorf("%w: wait: %w", errJournal, err)
+			}
+			s.more = true
+		case body := <-results:
+			if err := u.publish(l, u.topic.results, false, body); err != nil {
+				return err
+			}
+		case <-status.C:
+			if err := u.tellBroker(l, Online); err != nil {
+				return err
+			}
+		case <-timer.C:
+			if err := s.tick(time.Now()); err != nil {
+				return err
+			}
+		}
+		if s.cursor != u.saved && time.Since(u.savedAt) >= cursorEvery {
+			if err := u.save(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// due is when send has to look again though nothing happened.
+func (u *Uplink) due() time.Time {
+	at := u.sender.due()
+	if u.sender.cursor != u.saved {
+		if save := u.savedAt.Add(cursorEvery); at.IsZero() || save.Before(at) {
+			at = save
+		}
+	}
+	if at.IsZero() {
+		at = time.Now().Add(time.Minute)
+	}
+	return at
+}
+
+// fill sends batches while the windows have room.
+func (u *Uplink) fill(ctx context.Context, l *link) error {
+	for ctx.Err() == nil && u.sender.maySend() {
+		b, err := u.sender.next()
+		if err != nil || b == nil {
+			return err
+		}
+		topic, body := u.topic.events, b.body
+		if u.cfg.Compress && len(body) > compressAbove && u.marks.Stored() > b.pass {
+			if body, err = u.compress(body); err != nil {
+				return err
+			}
+			topic = u.topic.gzip
+		}
+		n, err := l.publish(topic, false, body)
+		if err != nil {
+			return err
+		}
+		b.body = nil // the client has it
+		u.sender.published(n, b, time.Now())
+	}
+	return nil
+}
+
+func (u *Uplink) compress(body []byte) ([]byte, error) {
+	var out bytes.Buffer
+	u.zip.Reset(&out)
+	if _, err := u.zip.Write(body); err != nil {
+		return nil, fmt.Errorf("compress batch: %w", err)
+	}
+	if err := u.zip.Close(); err != nil {
+		return nil, fmt.Errorf("compress batch: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// publish sends a message that is not a batch of events.
+func (u *Uplink) publish(l *link, topic string, retained bool, body []byte) error {
+	n, err := l.publish(topic, retained, body)
+	if err != nil {
+		return err
+	}
+	u.sender.note(n)
+	return nil
+}
+
+// tellBroker publishes the retained status if it has changed.
+func (u *Uplink) tellBroker(l *link, state State) error {
+	body := u.reportNow(state)
+	if bytes.Equal(body, u.told) || len(u.sender.open) >= maxOpen {
+		return nil
+	}
+	u.told = body
+	return u.publish(l, u.topic.status, true, body)
+}
+
+// save writes the cursor to disk. Commit point: after a crash before it, what
+// was confirmed since the last one is sent again, and the back-end skips it.
+func (u *Uplink) save() error {
+	if u.sender.cursor == u.saved {
+		return nil
+	}
+	if err := u.journal.MoveCursor(cursorName, u.sender.cursor); err != nil {
+		return fmt.Errorf("%w: move cursor: %w", errJournal, err)
+	}
+	u.saved, u.savedAt = u.sender.cursor, time.Now()
+	return nil
+}
+
+// farewell says offline and leaves. It waits for the broker's confirmation:
+// closing with unread bytes on the wire could lose the message.
+func (u *Uplink) farewell(l *link) {
+	u.told = nil
+	wait := time.NewTimer(farewellTimeout)
+	defer wait.Stop()
+	n, err := l.publish(u.topic.status, true, u.reportNow(Offline))
+	for err == nil {
+		select {
+		case got := <-l.book.acked:
+			u.sender.puback(got, time.Now())
+			if got == n {
+				err = mqtt.ErrNotConnected // done; ends the loop
+			}
+		case <-l.gone:
+			err = l.err
+		case <-wait.C:
+			err = context.DeadlineExceeded
+		}
+	}
+	l.leave()
+	if err := u.save(); err != nil {
+		u.log.Warn("cursor not saved at shutdown", "err", err)
+	}
+}
