@@ -146,7 +146,6 @@ func (b *box) wantSamples(events []event.Event, from, to int) {
 	}
 }
 
-
 func TestAppendReadReopen(t *testing.T) {
 	b := start(t, create1(t, Options{}), Options{})
 	epoch := b.Epoch()

@@ -125,18 +125,23 @@ func (q *queue) take(ctx context.Context, into []entry) []entry {
 }
 
 // settle lets callers that the last commit has just answered come back before
-// the next batch is closed. Without it a batch of one is committed while they
-// are still waking up, and they share only every other commit.
+// the next batch is closed: it gives way as long as that brings more. Without
+// it a batch of one is committed while the others are still waking up, and
+// they share only every other commit.
 func (q *queue) settle() {
-	for before := 0; ; {
+	for before, idle := 0, 0; idle < settleTurns; {
 		runtime.Gosched()
 		n, _ := q.depth()
-		if n <= before || n >= batchEvents {
-			return
+		if n > before {
+			idle = 0
+		} else {
+			idle++
 		}
 		before = n
 	}
 }
+
+const settleTurns = 2
 
 // close refuses everything from now on; what waits stays to be taken.
 func (q *queue) close() {

@@ -22,6 +22,7 @@ func (j *Journal) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event,
 	maxEvents = max(maxEvents, 1)
 	for {
 		stored := j.Stored()
+		after = max(after, j.First()-1) // memory may hold what was trimmed
 		if after >= stored {
 			return nil, nil
 		}
