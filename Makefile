@@ -2,12 +2,15 @@
 # lives in scripts/.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
 CONFIG  ?= avoqado-edge.yaml
 ARGS    ?=
 
 # No C: one static binary per target. No paths of the building machine in it.
+INFO    = github.com/avoqado/avoqado-edge/internal/buildinfo
 GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-	-ldflags '-s -w -X github.com/avoqado/avoqado-edge/internal/buildinfo.version=$(VERSION)'
+	-ldflags '-s -w -X $(INFO).version=$(VERSION) -X $(INFO).commit=$(COMMIT) -X $(INFO).date=$(DATE)'
 CMD     = ./cmd/avoqado-edge
 TARGETS = linux/arm/6 linux/arm/7 linux/arm64 linux/amd64
 

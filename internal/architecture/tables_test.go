@@ -92,6 +92,9 @@ var oversized = map[string]string{}
 // regular expressions, byte literals and interface checks, each with its
 // reason. None of them is ever assigned to.
 var packageVars = map[string]string{
+	"internal/buildinfo.commit":      "set by the linker",
+	"internal/buildinfo.date":        "set by the linker",
+	"internal/buildinfo.version":     "set by the linker",
 	"internal/event.alertIdentity":   "column of the catalogue",
 	"internal/event.byKind":          "index of the catalogue",
 	"internal/event.catalogue":       "the table itself",
