@@ -1,6 +1,8 @@
 package boxtest
 
 import (
+	"context"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -29,4 +31,20 @@ func poll(within time.Duration, ok func() bool) bool {
 		case <-tick.C:
 		}
 	}
+}
+
+// answersOK reports whether a GET is answered with 200 within a second.
+func answersOK(url string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
