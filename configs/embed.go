@@ -1,5 +1,5 @@
-// Package configs carries the reference configuration into the binary, since
-// go:embed cannot reach outside its own folder.
+// Package configs carries the reference configuration into the binary, since a
+// file is embedded only by a package of its own folder.
 package configs
 
 import _ "embed"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -145,9 +146,7 @@ func TestEveryKey(t *testing.T) {
 		if !strings.HasPrefix(path, "auth.access") {
 			flags["auth.access_token_secret"] = secret
 		}
-		for other, value := range needs[path] {
-			flags[other] = value
-		}
+		maps.Copy(flags, needs[path])
 
 		name, key, nested := strings.Cut(path, ".")
 		content := path + ": " + v + "\n"
@@ -187,8 +186,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	fields := 0
 	var count func(v reflect.Type)
 	count = func(v reflect.Type) {
-		for i := range v.NumField() {
-			f := v.Field(i)
+		for f := range v.Fields() {
 			switch {
 			case !f.IsExported():
 			case f.Type.Kind() == reflect.Struct:
@@ -416,7 +414,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "secret", c.Auth.AccessTokenSecret, "auth", c.Auth)
 	for how, shown := range map[string]string{
 		"%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", c), "%#v": fmt.Sprintf("%#v", c),
-		"%s": fmt.Sprintf("%s", c.Auth.AccessTokenSecret), "%q": fmt.Sprintf("%q", c.Auth.AccessTokenSecret),
+		"String": c.Auth.AccessTokenSecret.String(), "%q": fmt.Sprintf("%q", c.Auth.AccessTokenSecret),
 		"%x": fmt.Sprintf("%x", c.Auth.AccessTokenSecret), "JSON": string(asJSON), "log": logged.String(),
 		"show": fmt.Sprint(config.Effective(c)),
 	} {

@@ -116,12 +116,12 @@ func (w *walker) mapping(path string, node ast.Node) {
 	case *ast.NullNode: // all its keys are commented out
 	case *ast.CommentGroupNode:
 	default:
-		form, _ := read(node)
-		if form == untyped {
+		written, _ := read(node)
+		if written == untyped {
 			w.unsupported(path, node)
 			return
 		}
-		w.wrong(node, path, "is %s, keys are wanted", form)
+		w.wrong(node, path, "is %s, keys are wanted", written)
 	}
 }
 
@@ -150,12 +150,12 @@ func (w *walker) member(parent string, member *ast.MappingValueNode) {
 	case !isKey:
 		w.mapping(path, member.Value)
 	default:
-		form, text := read(member.Value)
-		if form == untyped {
+		written, content := read(member.Value)
+		if written == untyped {
 			w.unsupported(path, member.Value)
 			return
 		}
-		w.entries[path] = entry{form, text, lineOf(member.Key)}
+		w.entries[path] = entry{written, content, lineOf(member.Key)}
 	}
 }
 

@@ -270,8 +270,7 @@ func (l *loader) wrong(c *Config, path, text string) {
 // trim takes the "open" and the path apart from an error of a file: the key
 // names it already.
 func trim(err error) error {
-	var file *fs.PathError
-	if errors.As(err, &file) {
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s: %w", file.Path, file.Err)
 	}
 	return err

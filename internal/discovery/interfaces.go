@@ -59,7 +59,7 @@ func choose(wanted []string) ([]nic, error) {
 // multicast. A loopback interface is only ever chosen alone: a socket that
 // hears both would tell the LAN that the box is at 127.0.0.1.
 func pick(all []nic, wanted []string) []nic {
-	var real, loop []nic
+	var lan, loop []nic
 	for _, n := range all {
 		switch {
 		case !n.usable():
@@ -67,11 +67,11 @@ func pick(all []nic, wanted []string) []nic {
 		case n.loopback():
 			loop = append(loop, n)
 		case n.Flags&net.FlagMulticast != 0:
-			real = append(real, n)
+			lan = append(lan, n)
 		}
 	}
-	if len(real) > 0 {
-		return real
+	if len(lan) > 0 {
+		return lan
 	}
 	return loop[:min(1, len(loop))]
 }
