@@ -103,6 +103,9 @@ func (s *segment) check(limit event.Seq) SegmentReport {
 		if err == nil && a.sealed {
 			err = s.checkSeal(a, &scan)
 		}
+		if err == nil {
+			err = s.file.checkMetas()
+		}
 	}
 	r.Err = err
 	r.Last = max(r.Last, scan.last)
@@ -152,6 +155,9 @@ func (r *Report) checkMeta(dir string) {
 		return
 	}
 	defer f.close()
+	if err := f.checkMetas(); err != nil {
+		problem("%s: %v", metaName, err)
+	}
 	m := meta{}
 	if err := f.view(func(tx *bolt.Tx) error {
 		// Visit every page: spaces of other parts too.

@@ -105,7 +105,7 @@ func Open(dir string, o Options) (*Journal, error) {
 	return j, nil
 }
 
-func open(dir string, o Options) (j *Journal, err error) {
+func open(dir string, o Options) (*Journal, error) {
 	if found, err := present(dir); err != nil {
 		return nil, err
 	} else if !found {
@@ -115,30 +115,30 @@ func open(dir string, o Options) (j *Journal, err error) {
 	if err != nil {
 		return nil, err
 	}
-	j = &Journal{
+	j := &Journal{
 		dir: dir, o: o, lock: lock,
 		trims: make(chan struct{}, 1),
 		done:  make(chan struct{}),
 		lost:  map[event.Seq]bool{},
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, j.Close())
-		}
-	}()
-	if err := j.list(); err != nil {
-		return nil, err
-	}
-	if err := j.openMeta(); err != nil {
-		return nil, err
-	}
-	if err := j.resume(); err != nil {
-		return nil, err
+	if err := j.recover(); err != nil {
+		return nil, errors.Join(err, j.Close())
 	}
 	j.queue.init(o)
 	j.tail.init(j.writer.next)
 	j.stored.Store(uint64(j.writer.next - 1))
 	return j, nil
+}
+
+// recover brings the journal back to where its last process left it.
+func (j *Journal) recover() error {
+	if err := j.list(); err != nil {
+		return err
+	}
+	if err := j.openMeta(); err != nil {
+		return err
+	}
+	return j.resume()
 }
 
 // list finds the segments and removes what a crash left half made.
@@ -163,6 +163,10 @@ func (j *Journal) openMeta() error {
 	m, err := openMeta(j.dir, &j.disk)
 	if err == nil {
 		j.meta, j.epoch = m, m.epoch
+		if err := m.file.checkMetas(); err != nil {
+			j.o.Log.Error("journal state may be one change old", "err", err)
+			j.counts.Damages++
+		}
 		return nil
 	}
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -183,7 +187,12 @@ func (j *Journal) openMeta() error {
 	// one lets everyone know.
 	var before event.Epoch
 	for _, s := range slices.Backward(j.segments) {
-		if a, err := s.info(); err == nil {
+		a, err := s.info()
+		j.pool.forget(s)
+		if err := s.release(); err != nil { // it may have to be opened for writing
+			return err
+		}
+		if err == nil {
 			before = a.epoch
 			break
 		}
@@ -272,7 +281,10 @@ func (j *Journal) resumeSegment(i int) (end event.Seq, err error) {
 			return 0, err
 		}
 		// Perhaps it can still be read.
-		r, _ := before.scan()
+		r, readErr := before.scan()
+		if readErr != nil && !isDamage(readErr) {
+			return 0, readErr
+		}
 		return max(r.last, before.first-1), err
 	}
 	j.segments[i] = s

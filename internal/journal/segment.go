@@ -164,7 +164,7 @@ func openWritable(path string, first event.Seq, mapped int64, p *pool, c *counte
 		return nil, fmt.Errorf("open segment %d: %w", first, err)
 	}
 	s := &segment{path: path, first: first, pool: p, file: f}
-	if err := s.readAbout(f); err != nil {
+	if err := errors.Join(s.readAbout(f), f.checkMetas()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open segment %d: %w", first, err), f.close())
 	}
 	return s, nil
