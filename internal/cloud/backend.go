@@ -106,9 +106,11 @@ func (b *Backend) Run(ctx context.Context, onEvent func(Effect)) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		b.log.Warn("back-end offline", "err", err)
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > time.Second {
 			attempt = 0
+		}
+		if attempt == 0 {
+			b.log.Warn("back-end offline", "err", err)
 		}
 		if !pause(ctx, attempt) {
 			return nil

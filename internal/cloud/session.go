@@ -89,10 +89,10 @@ func wait(ctx context.Context, t mqtt.Token) error {
 	}
 }
 
-// pause waits between two attempts to connect: 0.5 to 1.5 s doubling with the
-// attempts up to 30 s. It reports false when ctx has ended.
+// pause waits between two attempts to connect: 0.1 to 0.3 s, doubling with the
+// attempts up to 20 s on average. It reports false when ctx has ended.
 func pause(ctx context.Context, attempt int) bool {
-	base := min(time.Second<<min(attempt, 5), 20*time.Second)
+	base := min(200*time.Millisecond<<min(attempt, 10), 20*time.Second)
 	timer := time.NewTimer(base/2 + rand.N(base))
 	defer timer.Stop()
 	select {

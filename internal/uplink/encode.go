@@ -123,7 +123,7 @@ func (c *encoder) take(events []event.Event, previous place) (*batch, int) {
 	for i := range events {
 		size += len(events[i].Payload) + 512
 	}
-	b := &batch{body: make([]byte, 0, min(size, maxBatchBytes))}
+	b := &batch{body: make([]byte, 0, min(size, maxBatchBytes+4096))}
 	b.body = append(b.body, '[')
 	used := 0
 	for i := range events {

@@ -23,6 +23,7 @@ var (
 	errLost         = errors.New("connection lost")
 	errCredentials  = errors.New("credentials")
 	errCertificate  = errors.New("certificate")
+	errHandshake    = errors.New("tls handshake")
 )
 
 // nameOf sorts an error into the names a technician can act on: is it the
@@ -65,7 +66,7 @@ func nameOf(err error) string {
 		return "no_route"
 	case is(syscall.ECONNREFUSED):
 		return "refused"
-	case is(errCertificate), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &verify),
+	case is(errCertificate, errHandshake), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &verify),
 		errors.As(err, &ca), errors.As(err, &host), errors.As(err, &bad):
 		return "tls"
 	case is(packets.ErrorRefusedBadUsernameOrPassword, packets.ErrorRefusedNotAuthorised,

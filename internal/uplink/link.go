@@ -110,7 +110,7 @@ func (l *link) open(ctx context.Context, cfg *Config, u *url.URL) (net.Conn, err
 	case "tcp":
 		raw, err = d.DialContext(ctx, "tcp", u.Host)
 	case "tls":
-		raw, err = (&tls.Dialer{NetDialer: &d, Config: secure}).DialContext(ctx, "tcp", u.Host)
+		raw, err = dialTLS(ctx, &d, u.Host, secure)
 	default: // ws, wss; goes through the proxy of the environment, if any
 		raw, err = mqtt.NewWebsocket(u.String(), secure, connectTimeout, nil, nil)
 	}
@@ -125,6 +125,21 @@ func (l *link) open(ctx context.Context, cfg *Config, u *url.URL) (net.Conn, err
 		c.cut(context.Cause(ctx)) // it ended before there was a conn to cut
 	}
 	return c, nil
+}
+
+// dialTLS tells a host that does not answer from one that does not speak TLS as
+// expected.
+func dialTLS(ctx context.Context, d *net.Dialer, host string, cfg *tls.Config) (net.Conn, error) {
+	raw, err := d.DialContext(ctx, "tcp", host)
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(raw, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return secure, nil
 }
 
 // guard keeps a panic in code called by the library from ending the process.
@@ -154,7 +169,7 @@ func (l *link) subscribe(ctx context.Context, t *topics) error {
 		return fmt.Errorf("subscribe: %w", context.DeadlineExceeded)
 	}
 	if err := token.Error(); err != nil {
-		return fmt.Errorf("subscribe: %w", err)
+		return fmt.Errorf("subscribe: %w", l.cause(err))
 	}
 	for topic := range wanted {
 		// The library calls a refusal success. Less than QoS 1 is refused too:
@@ -173,12 +188,12 @@ func (l *link) publish(topic string, retained bool, body []byte) (uint64, error)
 	before := l.book.count()
 	token := l.client.Publish(topic, 1, retained, body)
 	if l.book.count() == before {
-		return 0, fmt.Errorf("publish: %w", mqtt.ErrNotConnected)
+		return 0, fmt.Errorf("publish: %w", l.cause(mqtt.ErrNotConnected))
 	}
 	select {
 	case <-token.Done():
 		if err := token.Error(); err != nil {
-			return before, fmt.Errorf("publish: %w", err)
+			return before, fmt.Errorf("publish: %w", l.cause(err))
 		}
 	default: // on its way
 	}
