@@ -115,3 +115,11 @@ func (o *output) String() string {
 	s := o.text.String()
 	return s[max(0, len(s)-4096):]
 }
+
+// first returns the first few thousand bytes of all that was written.
+func (o *output) first() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.text.String()
+	return s[:min(len(s), 8192)]
+}
