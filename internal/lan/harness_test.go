@@ -507,4 +507,7 @@ func field(t testing.TB, object, key string) string {
 
 var errBroken = errors.New("disk is broken")
 
-type lanConfig = lan.Config
+type (
+	lanConfig = lan.Config
+	grant     = auth.Grant
+)

@@ -1,7 +1,6 @@
 package lan
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -69,7 +68,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			defer c.hold()()
 		}
 		s.engine.ServeHTTP(w, r)
-	case r.Method == http.MethodGet && !handshake:
+	case r.Method == http.MethodGet:
 		s.servePoll(w, r, query.Get("sid"))
 	default:
 		if r.Body != nil {
@@ -78,33 +77,6 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.engine.ServeHTTP(w, r)
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
-}
-
-// servePoll lets a poll request end when its connection is closed: the library
-// closes the queue before it answers the poll, and leaves it hanging.
-func (s *Server) servePoll(w http.ResponseWriter, r *http.Request, sid string) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	if conn, ok := s.io.Engine().Clients().Load(sid); ok {
-		s.linkOf(conn).polling(cancel)
-	}
-	written := &writeWatch{ResponseWriter: w}
-	s.engine.ServeHTTP(written, r.WithContext(ctx))
-	if !written.done {
-		turnAway(w, http.StatusBadRequest, "Session closed")
-	}
-}
-
-// writeWatch notes whether an answer was begun.
-type writeWatch struct {
-	http.ResponseWriter
-	done bool
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (w *writeWatch) WriteHeader(status int) {
-	w.done = true
-	w.ResponseWriter.WriteHeader(status)
 }
 
 // turnAway answers as an Engine.IO server does. Clients take any of these as a

@@ -1,7 +1,6 @@
 package lan
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 
@@ -34,8 +33,8 @@ type link struct {
 	writing int        // of them, bytes with the transport
 	slow    bool       // was found beyond maxBacklog
 	pinged  bool
-	noted   event.Seq // what was shown when the last ping was made
-	poll    context.CancelFunc
+	noted   event.Seq          // what was shown when the last ping was made
+	polls   map[*poll]struct{} // pending; more than one is a client's fault
 	closed  bool
 }
 
@@ -59,6 +58,7 @@ func (l *link) watch() {
 	_ = l.conn.On("packetCreate", guard(l.created))
 	_ = l.conn.On("flush", guard(l.flushed))
 	_ = l.conn.Transport().On("drain", drained)
+	_ = l.conn.Transport().On("ready", guard(func([]any) { l.ready() }))
 	_ = l.conn.On("upgrade", guard(func(args []any) {
 		if t, ok := args[0].(transports.Transport); ok {
 			_ = t.On("drain", drained)
@@ -141,14 +141,31 @@ func (l *link) idle() bool {
 	return l.closed || l.queued == 0
 }
 
-// polling registers how the pending poll request of the connection is ended:
-// the library leaves it hanging when it closes a polling transport.
-func (l *link) polling(cancel context.CancelFunc) {
+// polling registers a poll request, which ends with the connection.
+func (l *link) polling(p *poll) (done func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.poll = cancel
 	if l.closed {
-		cancel()
+		p.end()
+		return func() {}
+	}
+	if l.polls == nil {
+		l.polls = make(map[*poll]struct{})
+	}
+	l.polls[p] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.polls, p)
+	}
+}
+
+// ready runs when the polling transport has taken a poll request.
+func (l *link) ready() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.polls {
+		p.take()
 	}
 }
 
@@ -156,8 +173,8 @@ func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	if l.poll != nil {
-		l.poll()
+	for p := range l.polls {
+		p.end()
 	}
 	l.server.links.Delete(l.conn.Id())
 }

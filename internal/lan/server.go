@@ -200,6 +200,7 @@ func (s *Server) serveSocketIO() {
 	_ = s.io.Engine().On("connection", func(args ...any) {
 		s.guard("connection", func() { s.linkOf(args[0].(engine.Socket)) })
 	})
+	_ = s.io.Engine().On("headers", func(args ...any) { s.guard("headers", func() { s.pollAnswering(args) }) })
 }
 
 // Addr returns the address that is bound.
