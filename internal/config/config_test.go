@@ -366,6 +366,7 @@ func TestProblems(t *testing.T) {
 		"interface with a slash":    {"discovery: {interfaces: [a/b]}", "network interface"},
 		"missing CA":                {"uplink: {ca_file: /nowhere/ca.pem}", "/nowhere/ca.pem: no such file"},
 		"password without user":     {"uplink: {password: x}", "uplink.username is not"},
+		"emptied":                   {"lan: {listen: ''}", "lan.listen: is empty"},
 		"previous is current":       {"AUTH: x", "unknown key"},
 	} {
 		t.Run(name, func(t *testing.T) {

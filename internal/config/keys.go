@@ -58,10 +58,10 @@ func keys() []key {
 		{path: "box.venue", bind: func(c *Config) value { return str(&c.Box.Venue, identifier, realVenue) }},
 		{path: "box.name", bind: func(c *Config) value { return str(&c.Box.Name, line(64)) }},
 
-		{path: "state_dir", fallback: "/var/lib/avoqado-edge", bind: func(c *Config) value { return str(&c.StateDir, absolute) }},
+		{path: "state_dir", fallback: "/var/lib/avoqado-edge", bind: func(c *Config) value { return filled(&c.StateDir, absolute) }},
 		{path: "socket", bind: func(c *Config) value { return str(&c.Socket, absolute, socketPath) }},
 
-		{path: "lan.listen", fallback: ":8080", bind: func(c *Config) value { return str(&c.LAN.Listen, address) }},
+		{path: "lan.listen", fallback: ":8080", bind: func(c *Config) value { return filled(&c.LAN.Listen, address) }},
 		{path: "lan.cors_origins", fallback: defaultOrigins, bind: func(c *Config) value { return words(&c.LAN.CORSOrigins, webOrigin) }},
 		// Clients wait for interval + timeout before they call a box dead; the
 		// defaults are those of the existing server. The Socket.IO library ends

@@ -104,9 +104,9 @@ func (l *loader) runtimeDir(stateDir string) string {
 func (l *loader) given(k key) []candidate {
 	var all []candidate
 	o := origin{level: fromFile, source: filepath.Base(l.path)}
-	if e, ok := l.entries[k.path]; ok {
+	if e, ok := l.entries[k.path]; ok && !(k.secret && e.form == text && e.text == "") {
 		o.line = e.line
-		if k.secret && e.text != "" {
+		if k.secret {
 			l.worldReadable(o, k.path)
 		}
 		all = append(all, candidate{o, e.form, e.text})

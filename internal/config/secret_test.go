@@ -58,6 +58,14 @@ func TestSecretCredential(t *testing.T) {
 	}
 }
 
+func TestEmptySecretIsNone(t *testing.T) {
+	path := writeAs(t, "secret", kept, 0o600)
+	c := load(t, onlyVenue+"auth: {access_token_secret: '', access_token_secret_file: "+path+"}\n", nil, nil)
+	if c.Auth.AccessTokenSecret.Reveal() != kept {
+		t.Errorf("got %q", c.Auth.AccessTokenSecret.Reveal())
+	}
+}
+
 func TestStrongerSecretNeedsNoWeakerFile(t *testing.T) {
 	c := load(t, onlyVenue+"auth: {access_token_secret_file: /nowhere/secret}\n",
 		environment{"ACCESS_TOKEN_SECRET": secret}, nil)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -38,7 +39,7 @@ func (v value) give(written form, s string) error {
 	if written != untyped && written != v.want && !slices.Contains(v.also, written) {
 		switch {
 		case written == nothing:
-			return fmt.Errorf("has no value; give one or remove the line")
+			return errors.New("has no value; give one or remove the line")
 		case v.want == text && written == boolean:
 			return fmt.Errorf("is %s, a text is wanted; put it in quotes", s)
 		}
@@ -63,6 +64,19 @@ func str(p *string, checks ...func(string) error) value {
 		},
 		show: func() string { return *p },
 	}
+}
+
+// filled is a text that has a default, so that there is no use in emptying it.
+func filled(p *string, checks ...func(string) error) value {
+	v := str(p, checks...)
+	set := v.set
+	v.set = func(s string) error {
+		if s == "" {
+			return errors.New("is empty; give a value or remove it")
+		}
+		return set(s)
+	}
+	return v
 }
 
 // secret is a text no message may repeat.
