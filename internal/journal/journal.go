@@ -412,6 +412,10 @@ func (j *Journal) MoveCursor(name string, to event.Seq) error {
 	if to > j.Stored() {
 		return fmt.Errorf("move cursor %s to %d: %w", name, to, ErrBeyond)
 	}
+	if !j.meta.hasCursor(name) { // a Trim under way would not know of it
+		j.trimming.Lock()
+		defer j.trimming.Unlock()
+	}
 	if err := j.meta.moveCursor(name, to); err != nil {
 		return fmt.Errorf("move cursor %s to %d: %w", name, to, err)
 	}

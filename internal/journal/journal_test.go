@@ -27,9 +27,15 @@ type box struct {
 	stop func() // ends Run, closes; may be called twice
 }
 
+// create1 makes a journal: a test's in memory, a benchmark's on disk.
 func create1(t testing.TB, o Options) (dir string) {
 	t.Helper()
-	dir = filepath.Join(t.TempDir(), "journal")
+	root := t.TempDir()
+	if _, bench := t.(*testing.B); !bench {
+		root = memory(t)
+		t.Cleanup(func() { os.RemoveAll(root) })
+	}
+	dir = filepath.Join(root, "journal")
 	if err := Create(dir, o); err != nil {
 		t.Fatal(err)
 	}

@@ -257,6 +257,13 @@ func (m *meta) cursor(name string) event.Seq {
 	return m.cursors[name]
 }
 
+func (m *meta) hasCursor(name string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	_, have := m.cursors[name]
+	return have
+}
+
 // snapshot returns a copy of the cursors, and the seqs of the hindmost and the
 // foremost; ok is false if there are none.
 func (m *meta) snapshot() (cursors map[string]event.Seq, hindmost, foremost event.Seq, ok bool) {
