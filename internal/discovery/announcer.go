@@ -39,6 +39,9 @@ const (
 	// announcement is replaced: DHCP and IPv6 change it in several steps.
 	settleFor = 2 * time.Second
 
+	// slowest is how long a refused announcement is left alone at most.
+	slowest = time.Minute
+
 	// notYet is no fingerprint of any network.
 	notYet = "not yet"
 )
@@ -83,6 +86,7 @@ type Announcer struct {
 	nics      []nic            // what it announces on
 	announced string           // the network it was made for, see fingerprint
 	seen      string           // the network as last seen
+	failures  int              // since something was announced
 
 	mu     sync.Mutex // guards below
 	status Status
@@ -184,9 +188,11 @@ func (a *Announcer) look() time.Duration {
 	if len(nics) > 0 {
 		if err = a.register(nics); err != nil {
 			a.set(fmt.Errorf("announce on %s: %w", names(nics), err))
-			return a.poll
+			a.failures++
+			return min(a.poll<<min(a.failures, 8), slowest)
 		}
 	}
+	a.failures = 0
 	a.set(noInterface(nics))
 	return a.poll
 }

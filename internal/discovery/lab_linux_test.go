@@ -325,6 +325,27 @@ func TestLabNoNetwork(t *testing.T) {
 	})
 }
 
+// TestLabPortTaken has another program on the mDNS port that does not share it.
+func TestLabPortTaken(t *testing.T) {
+	lab(t)
+	run(t, "ip link set lo up")
+	defer run(t, "ip link set lo down")
+	var taken []net.PacketConn
+	for _, network := range []string{"udp4", "udp6"} {
+		conn, err := net.ListenPacket(network, ":5353")
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, conn)
+	}
+	a, _ := announce(t, good())
+	eventually(t, "status says why", func() bool { return strings.HasPrefix(a.Status().Error, "announce on lo: ") })
+	for _, conn := range taken {
+		_ = conn.Close()
+	}
+	eventually(t, "announced after all", func() bool { return a.Status().Announced && a.Status().Error == "" })
+}
+
 // TestLabGarbage throws broken packets at the box, which must go on answering.
 func TestLabGarbage(t *testing.T) {
 	lab(t)
