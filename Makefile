@@ -65,7 +65,7 @@ lint: ## Check format, style, arrows and library walls; what CI runs
 	scripts/lint run
 
 .PHONY: vuln
-vuln: ## Look for known vulnerabilities; needs the database at vuln.go.dev, so CI leaves it out
+vuln: ## Look for known vulnerabilities; needs the Go vulnerability database, which CI cannot reach
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
 .PHONY: cross

@@ -218,7 +218,7 @@ var built program //nolint:gochecknoglobals // one build for all tests of a proc
 func Binary(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() {
-		dir, err := os.MkdirTemp("", "avoqado-edge-boxtest-")
+		dir, err := os.MkdirTemp("", "avoqado-edge-boxtest-") //nolint:usetesting // it outlives the first test
 		if err != nil {
 			built.err = err
 			return

@@ -186,7 +186,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	began := time.Now()
 	err := runStages(ctx, front, cloud, []part{{"journal", d.journal.Run}})
-	d.log.Info("box stopped", "ran", time.Since(began).Round(time.Second), "stored", d.journal.Stored())
+	d.log.Info("box stopped", "ran", time.Since(began).Round(time.Second).String(), "stored", d.journal.Stored())
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -73,8 +74,8 @@ func (o Object) Bytes() []byte { return o.raw }
 // Raw returns the encoded value of a member, nil if there is none. Of
 // duplicates the last one counts, as in JSON.parse.
 func (o Object) Raw(key string) []byte {
-	for i := len(o.members) - 1; i >= 0; i-- {
-		if m := o.members[i]; m.key == key {
+	for _, m := range slices.Backward(o.members) {
+		if m.key == key {
 			return o.raw[m.start:m.end]
 		}
 	}

@@ -132,7 +132,7 @@ func newVenue(plan Plan) (*venue, error) {
 		}))
 	}
 	for i := range plan.Terminals {
-		serial := fmt.Sprintf("AVQD-%010d", 9_000_000_001+i)
+		serial := fmt.Sprintf("AVQD-9%09d", i+1)
 		role := roleOf(i)
 		token, err := plan.Token(role, fmt.Sprintf("staff-%d", i+1), serial)
 		if err != nil {
