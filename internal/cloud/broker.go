@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -31,7 +32,7 @@ func ListenBroker(addr string, log *slog.Logger) (*Broker, error) {
 		Capabilities: limits,
 		Logger:       slog.New(quiet{log.Handler()}),
 	})
-	if err := s.AddHook(new(everybody), nil); err != nil {
+	if err := s.AddHook(newManners(), nil); err != nil {
 		return nil, fmt.Errorf("set up broker: %w", err)
 	}
 	l := listeners.NewTCP(listeners.Config{ID: "tcp", Address: addr})
@@ -59,22 +60,55 @@ func (b *Broker) Run(ctx context.Context) error {
 	return nil
 }
 
-// everybody lets every client connect, publish and subscribe.
-type everybody struct{ mochi.HookBase }
+// manners lets every client connect, publish and subscribe, and mends two
+// habits of the library that a box or a back-end would suffer from.
+type manners struct {
+	mochi.HookBase
+	order atomic.Int64 // of the last message
+}
+
+func newManners() *manners {
+	m := new(manners)
+	m.order.Store(time.Now().UnixNano() &^ (1<<16 - 1))
+	return m
+}
 
 // ID names the hook.
-func (*everybody) ID() string { return "everybody" }
+func (*manners) ID() string { return "manners" }
 
 // Provides says which questions the hook answers.
-func (*everybody) Provides(question byte) bool {
-	return question == mochi.OnConnectAuthenticate || question == mochi.OnACLCheck
+func (*manners) Provides(question byte) bool {
+	switch question {
+	case mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnSessionEstablish, mochi.OnPublish:
+		return true
+	}
+	return false
 }
 
 // OnConnectAuthenticate lets every client in.
-func (*everybody) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+func (*manners) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
 
 // OnACLCheck lets every client use every topic.
-func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+func (*manners) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+
+// OnSessionEstablish has the broker count its packet ids from the middle. It
+// mixes them up with the client's own, which begin at 1: a SUBSCRIBE under the
+// id of a message that waits for delivery is refused, and a PUBLISH under it
+// makes the broker forget that message.
+func (*manners) OnSessionEstablish(c *mochi.Client, _ packets.Packet) {
+	for range 1 << 15 {
+		if _, err := c.NextPacketID(); err != nil {
+			return // all are in use
+		}
+	}
+}
+
+// OnPublish numbers the messages. The broker orders what it delivers again by
+// the lowest 16 bits of the second in which it came.
+func (m *manners) OnPublish(_ *mochi.Client, p packets.Packet) (packets.Packet, error) {
+	p.Created = m.order.Add(1)
+	return p, nil
+}
 
 // quiet makes a library's log ours: its news is our detail, and its errors,
 // mostly a client that went away, are no more than warnings.

@@ -77,6 +77,16 @@ type committed struct {
 	through    event.Seq   // how far its source is committed now
 }
 
+// errNothingNew rolls a transaction back that would only cost an fsync.
+var errNothingNew = errors.New("nothing new")
+
+func (c *committed) worth() error {
+	if len(c.fresh) == 0 {
+		return errNothingNew
+	}
+	return nil
+}
+
 // commit writes the effects of a batch and its position in one transaction.
 // Commit point: before it, none of the batch has happened and the box sends it
 // again; after it, all of it has, and is skipped when it comes again.
@@ -96,7 +106,7 @@ func (b *Backend) commit(batch []Effect) (committed, error) {
 				c.duplicates++
 			case known && e.Previous > have && !b.cfg.AcceptHoles:
 				c.hole, c.through = true, have
-				return nil // keeps what came before the hole
+				return c.worth() // keeps what came before the hole
 			default:
 				c.hole = c.hole || known && e.Previous > have
 				if err := put(all, e); err != nil {
@@ -110,9 +120,9 @@ func (b *Backend) commit(batch []Effect) (committed, error) {
 			}
 			c.through = have
 		}
-		return nil
+		return c.worth()
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errNothingNew) {
 		return committed{}, fmt.Errorf("commit batch: %w", err)
 	}
 	return c, nil

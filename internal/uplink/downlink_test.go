@@ -110,6 +110,7 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 	}
 
 	// Confirmed, they do not come again; and the cursor passes them unsent.
+	online(t, again) // they came before it was
 	w.cut()
 	until(t, "it connects again", func() bool { s := again.Status(); return s.Connects == 2 && s.State == Online })
 	say(t, broker.url(), "/broadcasts", false, `{"id":"b-3","event":"menu_updated","payload":{}}`)
