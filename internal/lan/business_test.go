@@ -96,8 +96,7 @@ func TestRefusalsOfBusinessEvents(t *testing.T) {
 		{"MANAGER", "system_alert", `{"level":"info"}`, "Alert title is required", "400"},
 		{"MANAGER", "system_alert", `{"level":"info","title":"t"}`, "Alert message is required", "400"},
 		{"MANAGER", "system_alert", `{"level":"info","title":"t","message":"m"}`, "Venue ID is required", "400"},
-		{"MANAGER", "system_alert", `{"level":"bad","title":"t","message":"m","venueId":"venue_1"}`,
-			"Invalid alert level. Must be one of: info, warning, error, critical", "400"},
+		{"MANAGER", "system_alert", `{"level":"bad","title":"t","message":"m","venueId":"venue_1"}`, "Invalid alert level. Must be one of: info, warning, error, critical", "400"},
 		{"MANAGER", "system_alert", `{"level":"info","title":"t","message":"m","venueId":"other"}`, "Access denied to specified venue", "401"},
 
 		{"OWNER", "payment_completed", payment, "", ""},

@@ -289,6 +289,7 @@ func (f *fanout) replay(sess *session, now time.Time) {
 	if !own {
 		byRole, _ = s.positions.of(roleKey(sess.grant.Role))
 	}
+	from := byRole // what it is taken to have heard
 	for i := range f.window {
 		e := &f.window[i]
 		row, ok := event.Lookup(e.Kind)
@@ -308,6 +309,12 @@ func (f *fanout) replay(sess *session, now time.Time) {
 		}
 		sess.emit(string(e.Kind), o.With(event.Member{Key: "replayed", Value: []byte("true")}))
 		s.counters.replayed.Add(1)
+		from = min(from, e.Seq-1)
+	}
+	if !own {
+		// From now on it speaks for itself: what it is sent and does not prove
+		// it gets again, whatever its role has heard in the meantime.
+		s.positions.prove(sess.recipient(), from)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // was issued to. The text holds none of the words (token, expired, …) on which
 // terminals fetch a new token and try again: a new one would be for the same
 // serial.
-var errTerminal = errors.New("Terminal ID does not match the registered terminal") //nolint:staticcheck // read by people, like its neighbours in auth
+var errTerminal = errors.New("Terminal ID does not match the registered terminal")
 
 // errClosing is never read: the transport is closed before it could be sent.
 var errClosing = errors.New("server is closing")
@@ -27,7 +27,7 @@ var errClosing = errors.New("server is closing")
 // client's reader. next is called in any case: a client whose next is never
 // called hangs.
 func (s *Server) handshake(io *socket.Socket, next func(*socket.ExtendedError)) {
-	err := error(errClosing)
+	err := errClosing
 	if !s.guard("handshake", func() { err = s.admitHandshake(io) }) {
 		s.linkOf(io.Conn()).drop()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -183,9 +184,7 @@ func (n *notes) All(space string) (map[string][]byte, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := make(map[string][]byte)
-	for key, value := range n.spaces[space] {
-		out[key] = value
-	}
+	maps.Copy(out, n.spaces[space])
 	return out, n.err
 }
 
@@ -241,11 +240,19 @@ func start(t testing.TB, change ...func(*lan.Config)) *box {
 
 func startWith(t testing.TB, j *memory, state *notes, change ...func(*lan.Config)) *box {
 	t.Helper()
+	b := serve(t, j, state, change...)
+	b.journal, b.state = j, state
+	return b
+}
+
+// serve starts a server on any journal.
+func serve(t testing.TB, j lan.Journal, state lan.State, change ...func(*lan.Config)) *box {
+	t.Helper()
 	v, err := auth.NewVerifier(auth.Config{Venue: venue, Secret: []byte(secret)}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, journal: j, state: state, door: &door{Verifier: v}, logs: &logs{}}
+	b := &box{t: t, door: &door{Verifier: v}, logs: &logs{}}
 	cfg := lan.Config{Listen: "127.0.0.1:0", Venue: venue, Box: "box_1", Version: "test", CORS: []string{"https://pos.example"}}
 	for _, f := range change {
 		f(&cfg)

@@ -40,6 +40,8 @@ func (s *Server) originAllowed(r *http.Request) bool {
 // serveHTTP stands in front of the library: it turns away what must not reach
 // it and keeps two of its faults from showing.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Server", "avoqado-edge/"+s.cfg.Version)
+	w.Header().Set("Avoqado-Box", s.cfg.Box)
 	if r.URL.Path != socketPath {
 		s.extra.ServeHTTP(w, r)
 		return

@@ -86,13 +86,11 @@ func (l *link) created(args []any) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch p.Type {
-	case packet.PING:
+	if p.Type == packet.PING && l.session.Load() != nil {
 		// All that was shown so far stands in the buffer before this ping.
-		if l.session.Load() != nil {
-			l.noted, l.pinged = l.server.fan.seen(), true
-		}
-	case packet.MESSAGE:
+		l.noted, l.pinged = l.server.fan.seen(), true
+	}
+	if p.Type == packet.MESSAGE {
 		l.server.counters.sent.Add(1)
 	}
 	l.queued += size(p)

@@ -125,16 +125,24 @@ func TestSenderIsNoWitness(t *testing.T) {
 // TestUnansweredPing loses what was sent to a client that never answered.
 func TestUnansweredPing(t *testing.T) {
 	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 30*time.Millisecond, 200*time.Millisecond })
-	manager := b.as(event.Manager)
-	b.proven(manager)
-	manager.mu.Lock()
-	manager.mute = true
-	manager.mu.Unlock()
-	b.journal.append(alert(1, managers)) // written, never proven
-	until(t, "it is dropped", manager.closed)
-	until(t, "it is gone", func() bool { return b.Connections().ConnectionStats.Total == 0 })
-	if got := b.as(event.Manager).want("system_alert"); got != replayed(1) {
-		t.Errorf("got %s", got)
+	for n, known := range []bool{true, false} { // is it from before?
+		who := auth.Grant{Subject: fmt.Sprint("m", n), Role: event.Manager}
+		manager := b.connect(who, "")
+		if known {
+			b.proven(manager)
+		}
+		manager.mu.Lock()
+		manager.mute = true
+		manager.mu.Unlock()
+		b.journal.append(alert(n, managers)) // written, never proven
+		until(t, "it is dropped", manager.closed)
+		until(t, "it is gone", func() bool { return b.Connections().ConnectionStats.Total == 0 })
+		manager = b.connect(who, "")
+		if got := manager.want("system_alert"); got != replayed(n) {
+			t.Errorf("got %s", got)
+		}
+		b.quiet(manager, "system_alert")
+		b.leave(manager)
 	}
 }
 

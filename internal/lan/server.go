@@ -40,10 +40,10 @@ const (
 
 // Config says how to serve. Zero durations and counts mean the default.
 type Config struct {
-	Listen  string // host:port; port 0 takes a free one
-	Venue   string // the box's venue; tokens of any other are refused
-	Box     string // id of the box
-	Version string
+	Listen  string   // host:port; port 0 takes a free one
+	Venue   string   // the box's venue; tokens of any other are refused
+	Box     string   // id of the box
+	Version string   // of the program; both stand in the header of every answer
 	CORS    []string // origins allowed besides the dashboards' and the box's own
 
 	PingInterval time.Duration // 25 s
@@ -183,6 +183,7 @@ func (s *Server) serveSocketIO() {
 	o.SetPingTimeout(s.cfg.PingTimeout)
 	o.SetConnectTimeout(connectTimeout)
 	o.SetMaxHttpBufferSize(maxFrame)
+	o.SetIdleTimeout(max(idleTimeout, 2*(s.cfg.PingInterval+s.cfg.PingTimeout)))
 	o.SetParser(rawParser{s.counters})
 	// Origins are checked in serveHTTP, for both transports alike; here the
 	// allowed one is only echoed.

@@ -117,8 +117,6 @@ func (s *Server) connected(io *socket.Socket) {
 // disconnected forgets a socket and tells the tables and orders it was in.
 func (s *Server) disconnected(sess *session, reason []any) {
 	close(sess.closed)
-	sess.link.session.Store(nil)
-	sess.link.busy.Store(false)
 
 	s.mu.Lock()
 	delete(s.sessions, sess.sid)
@@ -132,7 +130,9 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	}
 	places := sess.places
 	sess.places = make(map[place]struct{})
+	sess.link.session.CompareAndSwap(sess, nil)
 	sess.mu.Unlock()
+	sess.link.busy.Store(false)
 	if len(places) > 0 {
 		s.jobs.add(func() {
 			for p := range places {
