@@ -86,7 +86,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		rounds = 4
 	}
-	dir := create1(t, small)
+	dir := newJournal(t, small)
 	acked := map[event.Seq]string{}
 	var newest event.Seq
 	for round := range rounds {

@@ -48,7 +48,7 @@ func (b *box) swapActive(open func() (int, error)) {
 func TestWriteErrorRollsToANewSegment(t *testing.T) {
 	for _, filled := range []int{0, 1, 100} { // 0: the segment holds nothing yet
 		t.Run(fmt.Sprint(filled), func(t *testing.T) {
-			b := start(t, create1(t, Options{}), Options{Now: small.Now})
+			b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
 			epoch := b.Epoch()
 			b.append(1)
 			b.writer.full = filled == 0
@@ -77,7 +77,7 @@ func TestWriteErrorRollsToANewSegment(t *testing.T) {
 			for range 2 {
 				events := b.all()
 				b.wantSamples(events[:last], 1, last)
-				b.wantSamples2(events[last:], 500)
+				b.wantPayloads(events[last:], 500)
 				b.wantDuplicate("k", 1, r)
 				if b.Epoch() != epoch {
 					t.Fatal("a new epoch, though nothing was lost")
@@ -92,8 +92,8 @@ func TestWriteErrorRollsToANewSegment(t *testing.T) {
 	}
 }
 
-// wantSamples2 compares IDs and payloads only.
-func (b *box) wantSamples2(events []event.Event, ns ...int) {
+// wantPayloads compares IDs and payloads only.
+func (b *box) wantPayloads(events []event.Event, ns ...int) {
 	b.t.Helper()
 	if len(events) != len(ns) {
 		b.t.Fatalf("%d events, want %d", len(events), len(ns))
@@ -108,7 +108,7 @@ func (b *box) wantSamples2(events []event.Event, ns ...int) {
 // TestFailedCommitIsVoid has a batch reach the disk although its commit was
 // reported as failed: its senders were told that it is not stored.
 func TestFailedCommitIsVoid(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{Now: small.Now})
+	b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
 	b.fill(1, 10)
 	buf := newBatch(nil)
 	for i := range 3 {
@@ -147,7 +147,7 @@ func TestFailedCommitIsVoid(t *testing.T) {
 // TestRescue loses acknowledged events to a disk that lied. They are still in
 // memory when it is found out.
 func TestRescue(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{Now: small.Now})
+	b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
 	b.fill(1, 10)
 	b.forgetWrites()
 	b.append(11)
@@ -165,11 +165,7 @@ func TestRescue(t *testing.T) {
 // TestDiskGoneAndBack refuses events while no segment can be made, and goes on
 // by itself.
 func TestDiskGoneAndBack(t *testing.T) {
-	if os.Getuid() == 0 {
-		// Root may write anywhere: a file where the new segment goes stops it.
-		t.Log("running as root")
-	}
-	b := start(t, create1(t, Options{}), Options{Now: small.Now})
+	b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
 	b.fill(1, 10)
 	b.breakWrites()
 	block := segmentPath(b.dir, 11)
@@ -196,7 +192,7 @@ func TestDiskGoneAndBack(t *testing.T) {
 
 // TestTruncatedUnderTheWriter pulls mapped pages away from a running journal.
 func TestTruncatedUnderTheWriter(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{Now: small.Now})
+	b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
 	b.fill(1, 300)
 	if err := os.Truncate(b.writer.active.path, 3*pageSize); err != nil {
 		t.Fatal(err)
@@ -269,7 +265,7 @@ func readable(t *testing.T, j *Journal) (good, lost int) {
 func TestFlippedBits(t *testing.T) {
 	const n = 600
 	o := small
-	b := start(t, create1(t, o), o)
+	b := start(t, newJournal(t, o), o)
 	for i := 0; i < n; i += 100 {
 		b.fill(i+1, i+99) // batches
 		b.append(i + 100) // and a lone event
@@ -353,9 +349,19 @@ func damageFile(t *testing.T, path string, rnd *rand.Rand) string {
 	return filepath.Base(path) + ": " + what
 }
 
+// wipe zeroes a page of a file.
+func wipe(path string, page int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, pageSize), page*pageSize)
+	return errors.Join(err, f.Close())
+}
+
 func TestCheckNamesWhatIsWrong(t *testing.T) {
 	o := small
-	b := start(t, create1(t, o), o)
+	b := start(t, newJournal(t, o), o)
 	b.fill(1, 1000)
 	b.stop()
 	var paths []string
@@ -364,8 +370,8 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 	}
 	second, third := b.segments[1].first, b.segments[2].first
 	for name, c := range map[string]struct {
-		break_ func(dir string) error
-		lost   string // from-to
+		harm func(dir string) error
+		lost string // from-to
 	}{
 		"missing segment": {
 			func(dir string) error { return os.Remove(filepath.Join(dir, paths[1])) },
@@ -388,6 +394,8 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 			},
 			fmt.Sprintf("%d-%d", second+2, second+2),
 		},
+		"first meta page":  {func(dir string) error { return wipe(filepath.Join(dir, paths[1]), 0) }, ""},
+		"second meta page": {func(dir string) error { return wipe(filepath.Join(dir, paths[1]), 1) }, ""},
 		"missing last segment": {
 			func(dir string) error { return os.Remove(filepath.Join(dir, paths[len(paths)-1])) }, "",
 		},
@@ -397,7 +405,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := copyJournal(t, b.dir)
-			if err := c.break_(dir); err != nil {
+			if err := c.harm(dir); err != nil {
 				t.Fatal(err)
 			}
 			before, err := os.ReadDir(dir)
@@ -427,7 +435,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 
 func TestEpochGrowsWhenHistoryIsLost(t *testing.T) {
 	o := small
-	b := start(t, create1(t, o), o)
+	b := start(t, newJournal(t, o), o)
 	b.fill(1, 1000)
 	if err := b.MoveCursor("uplink", 900); err != nil {
 		t.Fatal(err)
@@ -439,7 +447,7 @@ func TestEpochGrowsWhenHistoryIsLost(t *testing.T) {
 	}
 	b.stop()
 	last := b.segments[len(b.segments)-1]
-	for name, break_ := range map[string]func(dir string) error{
+	for name, harm := range map[string]func(dir string) error{
 		"last segment missing": func(dir string) error {
 			return os.Remove(segmentPath(dir, last.first))
 		},
@@ -454,6 +462,12 @@ func TestEpochGrowsWhenHistoryIsLost(t *testing.T) {
 		"last segment unreadable": func(dir string) error {
 			return os.Truncate(segmentPath(dir, last.first), pageSize)
 		},
+		"last segment's first meta page": func(dir string) error {
+			return wipe(segmentPath(dir, last.first), 0)
+		},
+		"last segment's second meta page": func(dir string) error {
+			return wipe(segmentPath(dir, last.first), 1)
+		},
 		"state missing": func(dir string) error { return os.Remove(filepath.Join(dir, metaName)) },
 		"state unreadable": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, metaName), []byte("nonsense"), 0o600)
@@ -461,7 +475,7 @@ func TestEpochGrowsWhenHistoryIsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := copyJournal(t, b.dir)
-			if err := break_(dir); err != nil {
+			if err := harm(dir); err != nil {
 				t.Fatal(err)
 			}
 			var grown event.Epoch

@@ -35,7 +35,7 @@ func (b *box) wantDuplicate(key string, digest uint64, first event.Receipt) {
 }
 
 func TestDuplicates(t *testing.T) {
-	b := start(t, create1(t, small), small)
+	b := start(t, newJournal(t, small), small)
 	first := map[string]event.Receipt{}
 	const n = 500
 	for i := range n {
@@ -79,7 +79,7 @@ func TestDuplicates(t *testing.T) {
 }
 
 func TestDuplicatesInOneBatch(t *testing.T) {
-	dir := create1(t, Options{})
+	dir := newJournal(t, Options{})
 	j, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestDuplicatesInOneBatch(t *testing.T) {
 }
 
 func TestHashCollisionIsNoDuplicate(t *testing.T) {
-	b := start(t, create1(t, small), small)
+	b := start(t, newJournal(t, small), small)
 	if _, err := b.Append(t.Context(), keyed(1, "one", 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestKeyTableAndFilter(t *testing.T) {
 
 func TestQueueBounds(t *testing.T) {
 	o := Options{QueueEvents: 4, QueueBytes: 1200}
-	j, err := Open(create1(t, o), o)
+	j, err := Open(newJournal(t, o), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestQueueBounds(t *testing.T) {
 }
 
 func TestShutdownAnswersEverythingOnce(t *testing.T) {
-	dir := create1(t, small)
+	dir := newJournal(t, small)
 	for round := range 10 {
 		j, err := Open(dir, small)
 		if err != nil {
@@ -272,7 +272,7 @@ func TestShutdownAnswersEverythingOnce(t *testing.T) {
 }
 
 func TestCloseWithoutRun(t *testing.T) {
-	j, err := Open(create1(t, Options{}), Options{})
+	j, err := Open(newJournal(t, Options{}), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

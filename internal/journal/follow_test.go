@@ -14,7 +14,7 @@ import (
 )
 
 func TestReadBounds(t *testing.T) {
-	b := start(t, create1(t, small), small)
+	b := start(t, newJournal(t, small), small)
 	const n = tailEvents + 900 // some only on disk, some in memory too
 	b.fill(1, n)
 	for _, after := range []int{0, 1, 63, 898, 899, 900, 901, 902, 2000, n - 1} {
@@ -43,7 +43,7 @@ func TestReadBounds(t *testing.T) {
 }
 
 func TestTailIsBounded(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{Now: small.Now})
+	b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
 	big := make([]byte, 100<<10)
 	for n := range 60 {
 		e := sample(n)
@@ -61,7 +61,7 @@ func TestTailIsBounded(t *testing.T) {
 }
 
 func TestWait(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{})
+	b := start(t, newJournal(t, Options{}), Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	results := make([]error, 8)
@@ -89,7 +89,7 @@ func TestWait(t *testing.T) {
 
 // TestFollow reads behind the writer, across rolls, without missing anything.
 func TestFollow(t *testing.T) {
-	b := start(t, create1(t, small), small)
+	b := start(t, newJournal(t, small), small)
 	const n = 4000
 	var wg sync.WaitGroup
 	for range 3 {
@@ -119,7 +119,7 @@ func TestFollow(t *testing.T) {
 }
 
 func TestCursors(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{})
+	b := start(t, newJournal(t, Options{}), Options{})
 	b.fill(1, 20)
 	if b.Cursor("uplink") != 0 {
 		t.Fatal("a cursor from nowhere")
@@ -135,6 +135,9 @@ func TestCursors(t *testing.T) {
 	move(15, nil, 15)
 	move(3, nil, 15)
 	b = b.restart(Options{})
+	if b.Cursor("uplink") != 15 {
+		t.Fatalf("cursor at %d after a restart", b.Cursor("uplink"))
+	}
 	move(15, nil, 15)
 	got := b.Backlog("uplink")
 	if got.Events != 5 || !got.Oldest.Equal(sample(16).Time) || got.Bytes <= 0 {
@@ -153,7 +156,7 @@ func TestCursors(t *testing.T) {
 }
 
 func TestState(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{})
+	b := start(t, newJournal(t, Options{}), Options{})
 	put := func(space string, entries map[string][]byte) {
 		t.Helper()
 		if err := b.Put(space, entries); err != nil {
@@ -188,7 +191,7 @@ func TestState(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	b := start(t, create1(t, small), small)
+	b := start(t, newJournal(t, small), small)
 	const n = 1500
 	b.fill(1, n)
 	digits := sample(n + 1)
@@ -214,7 +217,7 @@ func TestTrim(t *testing.T) {
 	o := small
 	o.Now = func() time.Time { return now }
 	o.RetainFor = time.Hour
-	dir := create1(t, o)
+	dir := newJournal(t, o)
 	j, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +298,7 @@ func TestTrim(t *testing.T) {
 func TestTrimUnderReaders(t *testing.T) {
 	o := small
 	o.RetainBytes = 256 << 10
-	b := start(t, create1(t, o), o)
+	b := start(t, newJournal(t, o), o)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 2 {

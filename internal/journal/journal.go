@@ -121,7 +121,7 @@ func open(dir string, o Options) (*Journal, error) {
 		done:  make(chan struct{}),
 		lost:  map[event.Seq]bool{},
 	}
-	if err := j.recover(); err != nil {
+	if err := j.restore(); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	j.queue.init(o)
@@ -130,8 +130,8 @@ func open(dir string, o Options) (*Journal, error) {
 	return j, nil
 }
 
-// recover brings the journal back to where its last process left it.
-func (j *Journal) recover() error {
+// restore brings the journal back to where its last process left it.
+func (j *Journal) restore() error {
 	if err := j.list(); err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ type box struct {
 	stop func() // ends Run, closes; may be called twice
 }
 
-// create1 makes a journal: a test's in memory, a benchmark's on disk.
-func create1(t testing.TB, o Options) (dir string) {
+// newJournal makes a journal: a test's in memory, a benchmark's on disk.
+func newJournal(t testing.TB, o Options) (dir string) {
 	t.Helper()
 	root := t.TempDir()
 	if _, bench := t.(*testing.B); !bench {
@@ -153,7 +153,7 @@ func (b *box) wantSamples(events []event.Event, from, to int) {
 }
 
 func TestAppendReadReopen(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{})
+	b := start(t, newJournal(t, Options{}), Options{})
 	epoch := b.Epoch()
 	for n := 1; n <= 10; n++ {
 		if r := b.append(n); r.Seq != event.Seq(n) || r.Epoch != epoch || r.ID != sample(n).ID || r.Duplicate {
@@ -218,7 +218,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 }
 
 func TestGroupCommitAnswersInOrder(t *testing.T) {
-	b := start(t, create1(t, Options{}), Options{})
+	b := start(t, newJournal(t, Options{}), Options{})
 	var mu sync.Mutex
 	var answered []event.Seq
 	var wg sync.WaitGroup
@@ -264,7 +264,7 @@ func TestGroupCommitAnswersInOrder(t *testing.T) {
 }
 
 func TestRollAndReopen(t *testing.T) {
-	b := start(t, create1(t, small), small)
+	b := start(t, newJournal(t, small), small)
 	b.fill(1, 3000)
 	if s := b.Stats(); s.Segments < 5 {
 		t.Fatalf("%d segments", s.Segments)
@@ -290,7 +290,7 @@ func TestRollAndReopen(t *testing.T) {
 }
 
 func TestCreateOpenErrors(t *testing.T) {
-	dir := create1(t, Options{})
+	dir := newJournal(t, Options{})
 	if err := Create(dir, Options{}); !errors.Is(err, ErrExists) {
 		t.Errorf("create twice: %v", err)
 	}

@@ -23,14 +23,10 @@ func takeLock(dir string) (*os.File, error) {
 	if err := flock(f, syscall.LOCK_EX, dir); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	// The number only helps a human; the lock itself is the kernel's.
-	pid := strconv.Itoa(os.Getpid()) + "\n"
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), f.Close())
-	}
-	if _, err := f.WriteAt([]byte(pid), 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), f.Close())
-	}
+	// The number only helps a human; the lock itself is the kernel's. So a full
+	// disk, which may refuse these bytes, is no reason not to start.
+	_ = f.Truncate(0)
+	_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	return f, nil
 }
 

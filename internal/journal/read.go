@@ -41,8 +41,7 @@ func (j *Journal) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event,
 			continue
 		}
 		if err != nil {
-			var lost *LostError
-			if errors.As(err, &lost) {
+			if lost := (*LostError)(nil); errors.As(err, &lost) {
 				j.reportLost(lost)
 			}
 			return nil, fmt.Errorf("read events after %d: %w", after, err)
@@ -94,7 +93,7 @@ func (j *Journal) Find(id string) (event.Event, error) {
 	}
 	stored := j.Stored()
 	j.mu.RLock()
-	segments := j.segments[:len(j.segments):len(j.segments)]
+	segments := j.segments
 	j.mu.RUnlock()
 	limit := stored
 	for i := len(segments) - 1; i >= 0; i-- {
@@ -139,6 +138,11 @@ func (j *Journal) reportLost(lost *LostError) {
 	j.counts.LostRanges++
 	j.counts.LostEvents += uint64(lost.To - lost.From + 1)
 	j.o.Log.Error("events cannot be read", "from", lost.From, "to", lost.To, "err", lost.Err)
+}
+
+func isLost(err error) bool {
+	var lost *LostError
+	return errors.As(err, &lost)
 }
 
 // maxLostRanges bounds the memory of reportLost.

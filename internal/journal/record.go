@@ -146,9 +146,9 @@ func decode(record []byte, seq event.Seq, epoch event.Epoch) (event.Event, error
 		case tagKind:
 			e.Kind = event.Kind(value)
 		case tagOrigin:
-			e.Origin = event.Origin(first(value))
+			e.Origin = event.Origin(firstByte(value))
 		case tagClass:
-			e.Class = event.Class(first(value))
+			e.Class = event.Class(firstByte(value))
 		case tagTime:
 			e.Time = getTime(value)
 		case tagSubject:
@@ -253,7 +253,7 @@ func getUint64(value []byte) uint64 {
 	return binary.LittleEndian.Uint64(value)
 }
 
-func first(value []byte) byte {
+func firstByte(value []byte) byte {
 	if len(value) == 0 {
 		return 0
 	}

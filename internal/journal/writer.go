@@ -109,8 +109,13 @@ func (j *Journal) commit(batch []entry) {
 				o.err = sameEvent(batch[at].event, e.event)
 				continue
 			}
-			if before, ok := j.findKey(key); ok {
-				o.first, o.err = duplicate(&before), sameEvent(&before, e.event)
+			before, err := j.findKey(key)
+			if before != nil {
+				o.first, o.err = duplicate(before), sameEvent(before, e.event)
+				continue
+			}
+			if err != nil {
+				o.err = fmt.Errorf("look up idempotency key: %w", err)
 				continue
 			}
 			inBatch[key] = i
@@ -208,39 +213,52 @@ func sameEvent(first, again *event.Event) error {
 	return nil
 }
 
-// findKey returns the kept event with the key, if there is one. A segment that
-// cannot be read cannot say, and is taken not to have it: refusing every event
-// with a key because of it would be worse.
-func (j *Journal) findKey(key string) (event.Event, bool) {
+// findKey returns the kept event with the key, nil if there is none. An error
+// says that it cannot be known now, and a retry may: storing the event would
+// risk to have it twice. Damaged content cannot be known ever; then the event
+// is taken to be new, because refusing all with a key for good is worse.
+func (j *Journal) findKey(key string) (*event.Event, error) {
 	hash := hashKey(key)
-	check := func(seqs []event.Seq) (event.Event, bool) {
+	among := func(seqs []event.Seq) (*event.Event, error) {
 		for _, seq := range seqs {
-			if e, err := j.event(seq); err == nil && e.DedupKey == key {
-				return e, true
+			e, err := j.event(seq)
+			if err == nil && e.DedupKey == key {
+				return &e, nil
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) && !isLost(err) {
+				return nil, err
 			}
 		}
-		return event.Event{}, false
+		return nil, nil
 	}
-	if e, ok := check(j.writer.keys[hash]); ok {
-		return e, true
+	if e, err := among(j.writer.keys[hash]); e != nil || err != nil {
+		return e, err
 	}
 	j.mu.RLock()
-	segments := j.segments[:len(j.segments):len(j.segments)]
+	segments := j.segments
 	j.mu.RUnlock()
-	for _, s := range segments {
+	for i, s := range segments {
 		if s == j.writer.active {
 			continue
 		}
 		seqs, err := s.candidates(hash)
-		if err != nil {
-			j.reportLost(&LostError{From: s.first, To: s.first, Err: err})
-			continue
-		}
-		if e, ok := check(seqs); ok {
-			return e, true
+		switch {
+		case err == nil:
+			if e, err := among(seqs); e != nil || err != nil {
+				return e, err
+			}
+		case errors.Is(err, errTrimmed):
+		case isDamage(err):
+			last := j.writer.next - 1
+			if i+1 < len(segments) {
+				last = segments[i+1].first - 1
+			}
+			j.reportLost(&LostError{From: s.first, To: last, Err: err})
+		default:
+			return nil, err
 		}
 	}
-	return event.Event{}, false
+	return nil, nil
 }
 
 // ready makes sure that there is a segment to append to, beginning a new one
