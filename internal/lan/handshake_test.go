@@ -388,13 +388,18 @@ func TestPolling(t *testing.T) {
 	viewer.want("payment_initiated")
 	b.journal.append(event.Event{Kind: "menu_updated", Payload: []byte(`{"amount":"1.50"}`)})
 	p.until(`42["menu_updated",{"amount":"1.50"}]`)
+	for n := range 300 { // a poll behind the other, as fast as can be
+		b.journal.append(event.Event{Kind: "menu_updated", Payload: fmt.Appendf(nil, `{"n":%d}`, n)})
+		p.until(fmt.Sprintf(`42["menu_updated",{"n":%d}]`, n))
+	}
 
 	// A poll that waits is ended when the box closes the session.
 	done := make(chan int, 1)
 	go func() { status, _ := p.get(); done <- status }()
-	until(t, "the session is closed", func() bool {
-		return b.CloseSockets(func(g auth.Grant) bool { return g.Subject == "s" }) == 0
-	})
+	until(t, "the poll waits", func() bool { return b.Polls() == 1 })
+	if n := b.CloseSockets(func(g auth.Grant) bool { return g.Subject == "s" }); n != 1 {
+		t.Errorf("%d sessions closed", n)
+	}
 	select {
 	case <-done:
 	case <-time.After(patience):

@@ -185,6 +185,10 @@ func TestReplayWindow(t *testing.T) {
 	}
 	j.append(alert(99, event.Audience{}))
 	b := startWith(t, j, &notes{}, quick)
+	late := alert(100, event.Audience{}) // shown now, but too old to be shown again
+	late.Time = time.Now().Add(-25 * time.Hour)
+	j.append(late)
+	until(t, "all is shown", func() bool { return b.Stats().Shown == j.Stored() })
 	c := b.as(event.Viewer)
 	if got := c.want("system_alert"); got != replayed(99) {
 		t.Errorf("got %s", got)
