@@ -173,7 +173,7 @@ func hostOf(address string) string {
 }
 
 const (
-	maxFailures   = 60          // failed handshakes of one address per window
+	maxFailures   = 600         // failed handshakes of one address per window
 	failureWindow = time.Minute // fixed, from the first failure
 	maxAddresses  = 1024        // remembered at once
 )

@@ -214,12 +214,12 @@ func TestFailedHandshakesOfOneAddress(t *testing.T) {
 			return blocked || len(c.framesNow()) > 0
 		})
 		if blocked && len(c.framesNow()) == 0 {
-			if i < 50 {
+			if i < 500 {
 				t.Errorf("blocked after %d", i)
 			}
 			return
 		}
-		if i > 200 {
+		if i > 1000 {
 			t.Fatal("never blocked")
 		}
 		_ = c.ws.Close()
