@@ -83,7 +83,7 @@ const (
 	pingTimeout      = 10 * time.Second
 	pubackTimeout    = 30 * time.Second // no PUBACK at all, with publishes open
 	farewellTimeout  = 1500 * time.Millisecond
-	stopTimeout      = 15 * time.Second // for the library to end its goroutines
+	stopTimeout      = 5 * time.Second // for the library to end its goroutines
 
 	cursorEvery  = 100 * time.Millisecond // a cursor move costs an fsync
 	statusEvery  = 2 * time.Second

@@ -74,8 +74,10 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 	u := newUplink(t, j, w.url(), nil)
 	var full atomic.Bool
 	full.Store(true)
+	var refused atomic.Int32
 	j.refuse = func(*event.Event) error {
 		if full.Load() {
+			refused.Add(1)
 			return event.RefuseForNow("journal_full", "full", 10*time.Millisecond)
 		}
 		return nil
@@ -92,6 +94,7 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	until(t, "the box has tried", func() bool { return refused.Load() > 2 })
 	stop()
 	full.Store(false)
 	again := newUplink(t, j, w.url(), nil)
@@ -149,13 +152,17 @@ func TestFloodOfBroadcasts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 5 * queueLength
-	for i := range n {
-		s(testPrefix+"/broadcasts", fmt.Sprintf(`{"id":"f-%d","event":"menu_updated","payload":{}}`, i))
+	const n = 10 * queueLength
+	flood := func(from, to int) {
+		for i := from; i < to; i++ {
+			s(testPrefix+"/broadcasts", fmt.Sprintf(`{"id":"f-%d","event":"menu_updated","payload":{}}`, i))
+		}
 	}
+	flood(0, n/2)
 	appendPayments(t, j, 100)
 	until(t, "events pass by", func() bool { return count(t, backend) == 100 && u.Status().Synced == 100 })
 	once.Do(func() { close(gate) })
+	flood(n/2, n) // while the queue is worked off
 	until(t, "all are stored", func() bool { return u.Status().Broadcasts == n })
 	if n := u.Status().Connects; n < 2 {
 		t.Error("the queue never overflowed: nothing was tested")

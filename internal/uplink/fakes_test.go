@@ -214,11 +214,30 @@ func running(t *testing.T, name string, run func(ctx context.Context) error) (st
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// testLog shows what is logged with -v, and fails the test on an error: the
+// uplink has no errors that a test may cause, only links that are lost.
 func testLog(t *testing.T) *slog.Logger {
-	if !testing.Verbose() {
-		return quietLog()
+	var h slog.Handler = slog.DiscardHandler
+	if testing.Verbose() {
+		h = slog.NewTextHandler(t.Output(), nil)
 	}
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
+	return slog.New(strict{h, t})
+}
+
+type strict struct {
+	slog.Handler
+	t *testing.T
+}
+
+func (s strict) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelError || s.Handler.Enabled(ctx, l)
+}
+
+func (s strict) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelError {
+		s.t.Errorf("logged: %s", r.Message)
+	}
+	return s.Handler.Handle(ctx, r)
 }
 
 func startBroker(t *testing.T, addr string) *cloud.Broker {

@@ -296,21 +296,27 @@ func TestLostEventsArePassed(t *testing.T) {
 }
 
 func TestNextEpochWaitsForTheEarlierOne(t *testing.T) {
-	b := newBench(t, Backend, payments(2)...)
+	b := newBench(t, Backend, payments(1)...)
+	b.pump()
+	b.hear(1) // the window is open
 	old := b.j.epoch
+	appendPayments(t, b.j, 1)
 	b.j.epoch = event.NewEpoch(old)
 	appendPayments(t, b.j, 3)
 	b.pump()
-	b.puback(0, b.now)
-	b.through(place{b.j.epoch, 5}, b.now)
-	b.wantCursor(0) // of the new epoch nothing was sent
+	if n := len(b.sent); n != 2 || b.sent[1].epoch != old {
+		t.Fatalf("%d batches sent before the earlier epoch is confirmed", n)
+	}
+	b.puback(1, b.now)
+	b.hear(5)
+	b.wantCursor(1) // of the new epoch nothing was sent
 	b.through(place{old, 2}, b.now)
 	b.wantCursor(2)
 	b.pump()
-	if last := b.sent[len(b.sent)-1]; len(b.sent) != 2 || last.epoch != b.j.epoch || last.seqs[0] != 3 {
+	if last := b.sent[len(b.sent)-1]; len(b.sent) != 3 || last.epoch != b.j.epoch || last.seqs[0] != 3 {
 		t.Fatalf("sent %d batches", len(b.sent))
 	}
-	if got := previousOf(t, b.sent[1].body); got != "-,3,4" {
+	if got := previousOf(t, b.sent[2].body); got != "-,3,4" {
 		t.Errorf("previous %s: an epoch begins without", got)
 	}
 	b.hear(5)
