@@ -19,3 +19,11 @@ func (s *Server) Polls() (n int) {
 	})
 	return n
 }
+
+// Left counts what is kept per connection: links, connections and sockets in
+// the library, sessions.
+func (s *Server) Left() int {
+	n := s.io.Engine().Clients().Len() + s.io.Sockets().Sockets().Len() + len(s.live())
+	s.links.Range(func(any, any) bool { n++; return true })
+	return n
+}

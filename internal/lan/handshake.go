@@ -2,6 +2,7 @@ package lan
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -76,8 +77,11 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		terminal = claimed
 	}
 	if err != nil {
-		s.failures.note(address, time.Now())
-		s.log.Info("handshake refused", "address", address, "reason", err.Error())
+		level := slog.LevelDebug // a client that tries for ever fills no log
+		if s.failures.note(address, time.Now()) {
+			level = slog.LevelInfo
+		}
+		s.log.Log(s.serving, level, "handshake refused", "address", address, "reason", err.Error())
 		l.busy.Store(false)
 		return err
 	}
@@ -199,7 +203,8 @@ func (f *failures) blocked(address string, now time.Time) bool {
 	return c != nil && now.Sub(c.since) < failureWindow && c.n >= maxFailures
 }
 
-func (f *failures) note(address string, now time.Time) {
+// note counts a failure and reports whether it is the first of its window.
+func (f *failures) note(address string, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.seen[address]
@@ -211,6 +216,7 @@ func (f *failures) note(address string, now time.Time) {
 		f.seen[address] = c
 	}
 	c.n++
+	return c.n == 1
 }
 
 // purge forgets the windows that are over, or all of them if none is: then a

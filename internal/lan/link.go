@@ -97,7 +97,10 @@ func (l *link) created(args []any) {
 	if l.queued > maxBacklog && !l.slow {
 		l.slow = true
 		l.server.counters.refuse(reasonSlow)
-		l.server.jobs.add(func() { l.drop() })
+		l.server.jobs.add(func() {
+			l.server.log.Warn("client reads too slowly, dropped", "address", hostOf(l.conn.RemoteAddress()))
+			l.drop()
+		})
 	}
 }
 
