@@ -103,7 +103,7 @@ func (f *boltFile) view(fn func(tx *bolt.Tx) error) error {
 			return fn(tx)
 		})
 	})
-	if p := (*panicked)(nil); errors.As(err, &p) && !began {
+	if _, ok := errors.AsType[*panicked](err); ok && !began {
 		f.stuck.Store(true)
 	}
 	return err
@@ -123,7 +123,7 @@ func (f *boltFile) update(fn func(tx *bolt.Tx) error) error {
 			return fn(tx)
 		})
 	})
-	if p := (*panicked)(nil); errors.As(err, &p) {
+	if _, ok := errors.AsType[*panicked](err); ok {
 		f.stuck.Store(true)
 	}
 	return err

@@ -96,7 +96,7 @@ func check(dir string) (Report, error) {
 // for the newest segment, whose end nobody else knows.
 func (s *segment) check(limit event.Seq) SegmentReport {
 	r := SegmentReport{Path: s.path, First: s.first, Last: s.first - 1, Bytes: diskBytes(s.path)}
-	defer s.release()
+	defer func() { _ = s.release() }() // only read
 	scan, err := s.scan()
 	if a, aboutErr := s.info(); aboutErr == nil {
 		r.Epoch, r.Sealed = a.epoch, a.sealed

@@ -53,7 +53,7 @@ func child(dir string) error {
 					return
 				}
 				mu.Lock()
-				fmt.Printf("%d %s\n", r.Seq, r.ID)
+				fmt.Fprintf(os.Stdout, "%d %s\n", r.Seq, r.ID)
 				mu.Unlock()
 				if i%50 == 49 {
 					if err := j.MoveCursor("c"+strconv.Itoa(c), r.Seq); err != nil {

@@ -18,7 +18,7 @@ import (
 // that has gone away does.
 func (b *box) breakWrites() {
 	b.t.Helper()
-	b.swapActive(func() (int, error) {
+	b.swap(b.writer.active.file, func() (int, error) {
 		return syscall.Open(b.writer.active.path, syscall.O_RDONLY, 0)
 	})
 }
@@ -27,20 +27,21 @@ func (b *box) breakWrites() {
 // leave no trace, as a disk that lies does.
 func (b *box) forgetWrites() {
 	b.t.Helper()
-	b.swapActive(func() (int, error) {
+	b.swap(b.writer.active.file, func() (int, error) {
 		name := filepath.Join(b.t.TempDir(), "void")
 		return syscall.Open(name, syscall.O_RDWR|syscall.O_CREAT, 0o600)
 	})
 }
 
-func (b *box) swapActive(open func() (int, error)) {
+// swap puts another descriptor under an open file.
+func (b *box) swap(f *boltFile, open func() (int, error)) {
 	b.t.Helper()
 	fd, err := open()
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer syscall.Close(fd)
-	if err := syscall.Dup3(fd, int(b.writer.active.file.raw.Fd()), 0); err != nil {
+	if err := syscall.Dup3(fd, int(f.raw.Fd()), 0); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -235,8 +236,7 @@ func readable(t *testing.T, j *Journal) (good, lost int) {
 	after := j.First() - 1
 	for after < j.Stored() {
 		events, err := j.Read(after, 100, 1<<20)
-		var l *LostError
-		if errors.As(err, &l) {
+		if l, ok := errors.AsType[*LostError](err); ok {
 			if l.From <= after || l.To < l.From || l.To > j.Stored() {
 				t.Fatalf("lost %d to %d behind %d", l.From, l.To, after)
 			}
@@ -501,5 +501,29 @@ func TestEpochGrowsWhenHistoryIsLost(t *testing.T) {
 				again.stop()
 			}
 		})
+	}
+}
+
+// TestStateSurvivesAFailedCommit breaks the disk under meta.db.
+func TestStateSurvivesAFailedCommit(t *testing.T) {
+	b := start(t, newJournal(t, Options{}), Options{})
+	b.fill(1, 10)
+	put := map[string][]byte{"k": []byte("v")}
+	if err := errors.Join(b.MoveCursor("uplink", 3), b.Put("lan", put)); err != nil {
+		t.Fatal(err)
+	}
+	b.swap(b.meta.file, func() (int, error) { return syscall.Open(b.meta.path, syscall.O_RDONLY, 0) })
+	if err := b.MoveCursor("uplink", 5); err == nil || b.Cursor("uplink") != 3 {
+		t.Fatalf("moved on a broken disk: %v, at %d", err, b.Cursor("uplink"))
+	}
+	if err := b.MoveCursor("uplink", 7); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		entries, err := b.All("lan")
+		if err != nil || string(entries["k"]) != "v" || b.Cursor("uplink") != 7 {
+			t.Fatalf("state %v, %v, cursor %d", entries, err, b.Cursor("uplink"))
+		}
+		b = b.restart(Options{})
 	}
 }

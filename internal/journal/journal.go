@@ -51,6 +51,7 @@ func Create(dir string, o Options) error {
 	if err := create(dir); err != nil {
 		return fmt.Errorf("create journal %s: %w", dir, err)
 	}
+	o.withDefaults().Log.Info("journal created", "dir", dir)
 	return nil
 }
 

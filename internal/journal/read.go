@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -41,7 +42,7 @@ func (j *Journal) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event,
 			continue
 		}
 		if err != nil {
-			if lost := (*LostError)(nil); errors.As(err, &lost) {
+			if lost, ok := errors.AsType[*LostError](err); ok {
 				j.reportLost(lost)
 			}
 			return nil, fmt.Errorf("read events after %d: %w", after, err)
@@ -96,8 +97,7 @@ func (j *Journal) Find(id string) (event.Event, error) {
 	segments := j.segments
 	j.mu.RUnlock()
 	limit := stored
-	for i := len(segments) - 1; i >= 0; i-- {
-		s := segments[i]
+	for _, s := range slices.Backward(segments) {
 		var found event.Seq
 		err := s.walk(s.first, func(first event.Seq, batch []byte) bool {
 			batchRecords(first, batch, func(seq event.Seq, record []byte, err error) bool {
@@ -141,8 +141,8 @@ func (j *Journal) reportLost(lost *LostError) {
 }
 
 func isLost(err error) bool {
-	var lost *LostError
-	return errors.As(err, &lost)
+	_, ok := errors.AsType[*LostError](err)
+	return ok
 }
 
 // maxLostRanges bounds the memory of reportLost.

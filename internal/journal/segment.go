@@ -275,28 +275,36 @@ func (s *segment) view(fn func(tx *bolt.Tx) error) error {
 
 // open opens a segment that is not the active one, for reading.
 func (s *segment) open() error {
+	opened, err := s.openLocked()
+	if err != nil {
+		return fmt.Errorf("open segment %d: %w", s.first, err)
+	}
+	if opened {
+		s.pool.opened(s)
+	}
+	return nil
+}
+
+func (s *segment) openLocked() (opened bool, err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.file != nil || s.dead != nil {
-		s.mu.Unlock()
-		return nil
+		return false, s.dead
 	}
 	f, err := openBolt(s.path, readFile, 0, nil)
 	if err == nil {
 		if err = s.readAbout(f); err != nil {
 			err = errors.Join(err, f.close())
-		} else {
-			s.file = f
 		}
 	}
-	if isDamage(err) {
-		s.dead = fmt.Errorf("open segment %d: %w", s.first, err)
-	}
-	s.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("open segment %d: %w", s.first, err)
+		if isDamage(err) {
+			s.dead = err
+		}
+		return false, err
 	}
-	s.pool.opened(s)
-	return nil
+	s.file = f
+	return true, nil
 }
 
 // release closes the file; a later view opens it again.
