@@ -35,7 +35,7 @@ func connect(ctx context.Context, a Access, clientID string, receive func(mqtt.M
 		SetClientID(clientID).SetCleanSession(receive == nil).SetProtocolVersion(4).
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetOrderMatters(true).SetAutoAckDisabled(true).
-		SetKeepAlive(30 * time.Second).SetWriteTimeout(longest).SetConnectTimeout(longest).
+		SetKeepAlive(30 * time.Second).SetWriteTimeout(2 * time.Second).SetConnectTimeout(longest).
 		SetTLSConfig(a.TLS).
 		SetConnectionLostHandler(func(mqtt.Client, error) { once.Do(func() { close(s.gone) }) })
 	if a.Username != "" {

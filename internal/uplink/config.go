@@ -80,6 +80,7 @@ const (
 	connectTimeout   = 10 * time.Second // TCP, TLS and CONNACK together
 	subscribeTimeout = 10 * time.Second
 	writeTimeout     = 10 * time.Second // one packet
+	handover         = time.Second      // one try to pass a packet to the library
 	pingTimeout      = 10 * time.Second
 	pubackTimeout    = 30 * time.Second // no PUBACK at all, with publishes open
 	farewellTimeout  = 1500 * time.Millisecond

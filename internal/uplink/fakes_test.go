@@ -81,13 +81,13 @@ func (m *memory) Wait(ctx context.Context, after event.Seq) error {
 }
 
 func (m *memory) Append(_ context.Context, e *event.Event) (event.Receipt, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.refuse != nil {
 		if err := m.refuse(e); err != nil {
 			return event.Receipt{}, err
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if e.DedupKey != "" {
 		for i := range m.events {
 			if old := &m.events[i]; old.DedupKey == e.DedupKey {

@@ -2,6 +2,9 @@ package uplink
 
 import (
 	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -98,6 +101,23 @@ func TestSilentLinkIsReplaced(t *testing.T) {
 	until(t, "all is confirmed", func() bool { return j.Cursor(cursorName) == 100 })
 }
 
+// A link that is lost while a publish waits for its turn is given up at once,
+// not when the library's own patience ends: forty losses in thirty seconds.
+func TestLossUnderLoadIsNoticed(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	w := newWire(t, broker.URL())
+	j := newMemory()
+	fillJournal(t, j, 20_000, 1000)
+	u := newUplink(t, j, w.url(), func(c *Config) { c.Confirm, c.RetryMax = Broker, 30*time.Millisecond })
+	running(t, "uplink", u.Run)
+	for i := range uint64(40) {
+		until(t, "it sends", func() bool { s := u.Status(); return s.Connects > i && s.State == Online })
+		w.cut()
+		until(t, "it comes back", func() bool { return u.Status().Connects > i+1 })
+	}
+	until(t, "all is confirmed", func() bool { return j.Cursor(cursorName) == 20_000 })
+}
+
 func TestInterrupt(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
 	backend := startBackend(t, broker.URL(), false)
@@ -177,6 +197,56 @@ func TestHostileBroker(t *testing.T) {
 			appendPayments(t, j, 10)
 			until(t, "it recovers", func() bool { return j.Cursor(cursorName) == 10 })
 		})
+	}
+}
+
+// The password file is read anew at each attempt: who puts the right one there
+// need not restart the box.
+func TestPasswordIsReadAnew(t *testing.T) {
+	users, secret := filepath.Join(t.TempDir(), "users"), filepath.Join(t.TempDir(), "password")
+	// The broker's own format, of a password nobody else uses.
+	tool, err := exec.LookPath("mosquitto_passwd")
+	if err != nil {
+		t.Skip("SKIP: mosquitto_passwd is not installed (scripts/setup installs it)")
+	}
+	if out, err := exec.Command(tool, "-b", "-c", users, "box", "right").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(secret, []byte("wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broker := newMosquittoWith(t, "allow_anonymous false\npassword_file "+users+"\n")
+	u := newUplink(t, newMemory(), broker.url(), func(c *Config) { c.Username, c.PasswordFile = "box", secret })
+	running(t, "uplink", u.Run)
+	until(t, "it is refused", func() bool { f := u.Status().Failure; return f != nil && f.Name == "credentials" })
+	if err := os.WriteFile(secret, []byte("right\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	online(t, u)
+}
+
+// A message that makes our own code panic costs neither process nor link.
+func TestPanicIsContained(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	j := newMemory()
+	j.refuse = func(e *event.Event) error {
+		if e.ID == "p-1" {
+			panic("on purpose")
+		}
+		return nil
+	}
+	u, err := New(Config{Brokers: []string{broker.URL()}, Venue: "v1", Box: "b1"}, j, j, j, quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, "uplink", u.Run)
+	online(t, u)
+	for _, id := range []string{"p-1", "p-2"} {
+		say(t, broker.URL(), "/broadcasts", false, `{"id":"`+id+`","event":"menu_updated","payload":{}}`)
+	}
+	until(t, "the next is stored", func() bool { return u.Status().Broadcasts == 1 })
+	if s := u.Status(); s.Rejected != 1 || s.Connects != 1 {
+		t.Errorf("status %+v", s)
 	}
 }
 

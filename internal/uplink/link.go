@@ -52,7 +52,7 @@ func dial(ctx context.Context, cfg *Config, broker *url.URL, will []byte, log *s
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetAutoAckDisabled(true).SetOrderMatters(true).
 		SetKeepAlive(cfg.KeepAlive).SetPingTimeout(pingTimeout).
-		SetWriteTimeout(writeTimeout).SetConnectTimeout(connectTimeout).
+		SetWriteTimeout(handover).SetConnectTimeout(connectTimeout).
 		SetBinaryWill(cfg.topics().status, will, 1, true).
 		SetStore(l.book).
 		SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
@@ -181,23 +181,38 @@ func (l *link) subscribe(ctx context.Context, t *topics) error {
 	return nil
 }
 
-// publish hands a QoS 1 message to the broker and returns its number, by which
+// publish hands a QoS 1 message to the library and returns its number, by which
 // book.acked reports the PUBACK. One goroutine at a time may call it; it
-// returns within [writeTimeout].
+// returns within [writeTimeout], and within [handover] of the link's end.
 func (l *link) publish(topic string, retained bool, body []byte) (uint64, error) {
-	before := l.book.count()
-	token := l.client.Publish(topic, 1, retained, body)
-	if l.book.count() == before {
-		return 0, fmt.Errorf("publish: %w", l.cause(mqtt.ErrNotConnected))
-	}
-	select {
-	case <-token.Done():
-		if err := token.Error(); err != nil {
-			return before, fmt.Errorf("publish: %w", l.cause(err))
+	// The library's Publish does not notice that the link has ended while it
+	// waits for the packet before to be written. So it is let wait in slices:
+	// when one ends, the message has not been handed over, and may be again.
+	for until := time.Now().Add(writeTimeout); ; {
+		n := l.book.count()
+		token := l.client.Publish(topic, 1, retained, body)
+		if l.book.count() == n {
+			return 0, fmt.Errorf("publish: %w", l.cause(mqtt.ErrNotConnected))
 		}
-	default: // on its way
+		select {
+		case <-token.Done():
+		default: // on its way
+			return n, nil
+		}
+		err := token.Error()
+		if err == nil {
+			return n, nil // confirmed already
+		}
+		l.book.forget(n)
+		select {
+		case <-l.gone:
+			return 0, fmt.Errorf("publish: %w", l.err)
+		default:
+		}
+		if !time.Now().Before(until) {
+			return 0, fmt.Errorf("publish: %w", l.cause(err))
+		}
 	}
-	return before, nil
 }
 
 // cut drops the connection without a farewell.
@@ -279,6 +294,17 @@ func (b *ackBook) Put(key string, m packets.ControlPacket) {
 	defer b.mu.Unlock()
 	b.open[key] = b.next
 	b.next++
+}
+
+// forget strikes out a publish that was never handed over.
+func (b *ackBook) forget(n uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, number := range b.open {
+		if number == n {
+			delete(b.open, key)
+		}
+	}
 }
 
 // Del reports the PUBACK of a publish. The library calls it from its read loop.

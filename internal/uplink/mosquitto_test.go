@@ -19,8 +19,14 @@ type mosquitto struct {
 	done chan struct{}
 }
 
-// newMosquitto starts a broker that keeps its sessions on disk.
+// newMosquitto starts a broker that keeps its sessions on disk and lets
+// everybody in.
 func newMosquitto(t *testing.T) *mosquitto {
+	t.Helper()
+	return newMosquittoWith(t, "allow_anonymous true\n")
+}
+
+func newMosquittoWith(t *testing.T, access string) *mosquitto {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -42,14 +48,13 @@ func newMosquitto(t *testing.T) *mosquitto {
 	}
 	m := &mosquitto{t: t, dir: t.TempDir(), port: port}
 	config := fmt.Sprintf(`listener %s 127.0.0.1
-allow_anonymous true
 max_queued_messages 0
 max_inflight_messages 0
 persistence true
 persistence_location %s/
 autosave_interval 1
 autosave_on_changes true
-`, port, m.dir)
+`, port, m.dir) + access
 	if os.Getuid() == 0 {
 		config += "user root\n"
 	}
