@@ -89,6 +89,7 @@ const (
 	cursorEvery  = 100 * time.Millisecond // a cursor move costs an fsync
 	statusEvery  = 2 * time.Second
 	rewindEvery  = time.Second // on a hint from the back-end
+	watchAgain   = time.Second // if the journal has more and gives nothing
 	confirmMax   = 60 * time.Second
 	steadyAfter  = 30 * time.Second // a link this old resets the retry pause
 	cursorName   = "uplink"

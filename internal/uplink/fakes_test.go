@@ -27,6 +27,8 @@ type memory struct {
 	spaces  map[string]map[string][]byte
 
 	lostFrom, lostTo event.Seq // Read fails on these
+	mute             bool      // Read gives nothing, whatever there is
+	reads            int
 	refuse           func(e *event.Event) error
 	appended         func(e *event.Event) // after an event is stored
 }
@@ -46,6 +48,10 @@ func (l lostRange) Lost() (event.Seq, event.Seq) { return l.from, l.to }
 func (m *memory) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.reads++
+	if m.mute {
+		return nil, nil
+	}
 	var out []event.Event
 	size := 0
 	for i := int(after); i < len(m.events) && len(out) < maxEvents; i++ {

@@ -30,3 +30,23 @@ func TestEventsArriveOnceInOrder(t *testing.T) {
 		})
 	}
 }
+
+// A journal that has more but gives nothing is not asked without end.
+func TestMuteJournalIsNotHammered(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	j := newMemory()
+	j.mute = true
+	appendPayments(t, j, 5)
+	u := newUplink(t, j, broker.URL(), func(c *Config) { c.Confirm = Broker })
+	stop := running(t, "uplink", u.Run)
+	until(t, "it asks again", func() bool { j.mu.Lock(); defer j.mu.Unlock(); return j.reads > 3 })
+	j.mu.Lock()
+	j.mute = false
+	reads := j.reads
+	j.mu.Unlock()
+	until(t, "it goes on", func() bool { return j.Cursor(cursorName) == 5 })
+	stop()
+	if reads > 50 {
+		t.Errorf("read %d times", reads)
+	}
+}

@@ -229,16 +229,7 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 
 	ask, more := make(chan event.Seq, 1), make(chan error, 1)
 	all.Go(func() { d.work(work) })
-	all.Go(func() {
-		for {
-			select {
-			case after := <-ask:
-				more <- u.journal.Wait(work, after)
-			case <-work.Done():
-				return
-			}
-		}
-	})
+	all.Go(func() { u.watch(work, ask, more) })
 	// A publish that hangs must not hold up the shutdown.
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(farewellTimeout, func() { l.cut(errLost) })
@@ -261,6 +252,31 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	}
 	l.drop(err)
 	return err
+}
+
+// watch waits for the journal on behalf of send, until ctx ends. A journal that
+// says there is more and then gives nothing (events at its end are lost, and
+// passed over) is asked once a second, not as fast as it answers.
+func (u *Uplink) watch(ctx context.Context, ask <-chan event.Seq, more chan<- error) {
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	for last, first := event.Seq(0), true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return
+		case after := <-ask:
+			if !first && after == last {
+				pace.Reset(watchAgain)
+				select {
+				case <-ctx.Done():
+					return
+				case <-pace.C:
+				}
+			}
+			last = after
+			more <- u.journal.Wait(ctx, after) // has room: one is asked at a time
+		}
+	}
 }
 
 // send is the life of a link that is up. It returns why it ended.
