@@ -20,10 +20,10 @@ func (s *Server) Polls() (n int) {
 	return n
 }
 
-// Left counts what is kept per connection: links, connections and sockets in
-// the library, sessions.
-func (s *Server) Left() int {
-	n := s.io.Engine().Clients().Len() + s.io.Sockets().Sockets().Len() + len(s.live())
-	s.links.Range(func(any, any) bool { n++; return true })
-	return n
+// Left counts what is kept per connection: in the library connections and
+// sockets, here sessions and links.
+func (s *Server) Left() [4]int {
+	links := 0
+	s.links.Range(func(any, any) bool { links++; return true })
+	return [4]int{s.io.Engine().Clients().Len(), s.io.Sockets().Sockets().Len(), len(s.live()), links}
 }

@@ -32,6 +32,7 @@ type link struct {
 	queued  int        // bytes created and not written
 	writing int        // of them, bytes with the transport
 	slow    bool       // was found beyond maxBacklog
+	suspect bool       // had a closed transport at the last sweep
 	pinged  bool
 	noted   event.Seq          // what was shown when the last ping was made
 	polls   map[*poll]struct{} // pending; more than one is a client's fault
@@ -178,6 +179,22 @@ func (l *link) close() {
 		p.end()
 	}
 	l.server.links.Delete(l.conn.Id())
+}
+
+// dead reports whether the connection is over, though the library may not know:
+// a peer that vanishes while its connection is made leaves one that is open on
+// a closed transport. Twice in a row, since an upgrade shows the same for a
+// moment.
+func (l *link) dead() bool {
+	if l.conn.ReadyState() == "closed" {
+		return true
+	}
+	over := l.conn.Transport().ReadyState() == "closed"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	twice := over && l.suspect
+	l.suspect = over
+	return twice
 }
 
 // drop closes the transport at once and without a DISCONNECT packet, so that

@@ -311,8 +311,10 @@ func (s *Server) upkeep(ctx context.Context) {
 // longer good; they come back with a new one or are told why not.
 func (s *Server) sweep() {
 	clients := s.io.Engine().Clients()
+	dead := make(map[string]bool)
 	clients.Range(func(id string, c engine.Socket) bool {
-		if c.ReadyState() == "closed" {
+		if s.linkOf(c).dead() {
+			dead[id] = true
 			clients.Delete(id)
 			s.links.Delete(id)
 			s.counters.swept.Add(1)
@@ -320,7 +322,7 @@ func (s *Server) sweep() {
 		return true
 	})
 	s.io.Sockets().Sockets().Range(func(_ socket.SocketId, io *socket.Socket) bool {
-		if io.Conn().ReadyState() == "closed" {
+		if c := io.Conn(); c.ReadyState() == "closed" || dead[c.Id()] {
 			io.Disconnect(true)
 			s.counters.swept.Add(1)
 		}

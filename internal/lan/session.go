@@ -80,17 +80,19 @@ func (s *Server) connected(io *socket.Socket) {
 		s.linkOf(io.Conn()).drop()
 		return
 	}
+	// First in, then listen: the socket may be closing at this moment, and who
+	// is forgotten before being remembered stays for ever.
+	s.mu.Lock()
+	s.sessions[sess.sid] = sess
+	s.mu.Unlock()
+	s.terminals.connect(sess)
+
 	// The library may report a disconnect twice.
 	_ = io.On("disconnect", func(args ...any) {
 		s.guard("disconnect", func() { sess.leave.Do(func() { s.disconnected(sess, args) }) })
 	})
 	io.OnAny(func(args ...any) { s.guard("event", func() { sess.received(args) }) })
-
-	s.mu.Lock()
-	s.sessions[sess.sid] = sess
-	s.mu.Unlock()
 	s.counters.connections.Add(1)
-	s.terminals.connect(sess)
 	s.log.Info("client connected", "sid", sess.sid, "user", sess.grant.Subject,
 		"role", sess.grant.Role, "terminal", sess.terminal, "address", sess.address)
 
