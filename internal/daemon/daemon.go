@@ -77,7 +77,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		CORS: cfg.LAN.CORSOrigins, PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
 		RateWindow: cfg.Limits.RateWindow,
-	}, verifier, events, d.journal, extra, log.With("part", "lan"))
+	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)
 	}
@@ -92,7 +92,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		}
 	}
 	d.api = api.New(api.Config{
-		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Box: d, Events: events,
+		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Box: d, Events: shown{events},
 		Journal: func() any { return d.journal.Stats() },
 		Metrics: metricsHandler(d),
 		Log:     log.With("part", "api"),

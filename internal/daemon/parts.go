@@ -16,9 +16,8 @@ import (
 // The parts do not know each other. What stands between two of them, because
 // their words differ, is here.
 
-// store is the journal as its writers and followers see it: its errors become
-// refusals a sender can read, and a lost range is passed over, which the
-// journal has counted and logged.
+// store is the journal as its writers see it: its errors become refusals a
+// sender can read.
 type store struct{ *journal.Journal }
 
 func (s store) Append(ctx context.Context, e *event.Event) (event.Receipt, error) {
@@ -32,9 +31,14 @@ func (s store) Enqueue(ctx context.Context, e *event.Event, answer func(event.Re
 	}))
 }
 
-func (s store) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
+// shown is the store as the LAN and the API read it: a range that was lost,
+// which the journal has counted and logged, is passed over. The uplink reads
+// the store itself, since it tells the cloud.
+type shown struct{ store }
+
+func (s shown) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
 	for {
-		events, err := s.Journal.Read(after, maxEvents, maxBytes)
+		events, err := s.store.Read(after, maxEvents, maxBytes)
 		var lost *journal.LostError
 		if !errors.As(err, &lost) || lost.To <= after {
 			return events, err

@@ -69,5 +69,8 @@ func (e *LostError) Error() string {
 	return text
 }
 
+// Lost returns the range, for those who cannot name this type.
+func (e *LostError) Lost() (from, to event.Seq) { return e.From, e.To }
+
 // Unwrap returns the reason.
 func (e *LostError) Unwrap() error { return e.Err }
