@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,10 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
+
+// listenClient is the name of `cloud listen` at a broker. It is not that of a
+// back-end: two clients of one name would throw each other out.
+const listenClient = "avoqado-listen"
 
 func newCloud(s Streams) *cobra.Command {
 	return group("cloud", "Stand in for the central back-end on a broker: listen, send", newCloudListen(s), newCloudSend(s))
@@ -79,7 +84,10 @@ func newCloudListen(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "listen", Short: "Print the boxes' events and confirm them, as the back-end would", Args: cobra.NoArgs,
-		Long:    "A reference back-end: it keeps the effect of each event and its (source, epoch, sequence) in one transaction in --store, then confirms on the box's acks topic. It may be killed at any time; nothing takes effect twice.",
+		Long: `A reference back-end: it keeps the effect of each event and its (source, epoch,
+sequence) in one transaction in --store, then confirms on the box's acks topic.
+It may be killed at any time; nothing takes effect twice. Do not point it at a
+broker that a real back-end listens on: the boxes believe its confirmations.`,
 		Example: "  avoqado-edge cloud listen --broker tcp://127.0.0.1:1883 --venue v1",
 	}
 	f.add(cmd)
@@ -87,7 +95,7 @@ func newCloudListen(s Streams) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as one JSON line")
 	cmd.Flags().BoolVar(&holes, "accept-holes", false, "commit what comes behind a lost message: for boxes with uplink.confirm: broker")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "confirm, but do not print events")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		access, prefix, err := f.access()
 		if err != nil {
 			return err
@@ -98,20 +106,30 @@ func newCloudListen(s Streams) *cobra.Command {
 			}
 		}
 		backend, err := cloud.OpenBackend(cloud.BackendConfig{
-			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes,
+			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes, ClientID: listenClient,
 		}, wordyLog(s.Err))
 		if err != nil {
 			return err
 		}
 		defer func() { _ = backend.Close() }()
-		_, _ = fmt.Fprintf(s.Err, "Listening on %s for %s, ledger %s. Ctrl-C ends.\n", access.Broker, prefix, store)
+		_, _ = fmt.Fprintf(s.Err, "Listening on %s for %s, ledger %s. Ctrl-C ends.\n", hideUser(access.Broker), prefix, store)
 		return backend.Run(cmd.Context(), func(e cloud.Effect) {
 			if !quiet {
 				printEffect(s.Out, e, asJSON)
 			}
 		})
-	}
+	})
 	return cmd
+}
+
+// hideUser returns a broker's URL without the user and password it may hold.
+func hideUser(broker string) string {
+	u, err := url.Parse(broker)
+	if err != nil {
+		return "the broker"
+	}
+	u.User = nil
+	return u.String()
 }
 
 func defaultLedger(prefix string) (string, error) {

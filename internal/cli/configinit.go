@@ -21,9 +21,9 @@ func newConfigInit(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init", Short: "Write a commented configuration, and a secret beside it", Args: cobra.NoArgs,
 		Long: `Writes every key with its default and what it means. The secret goes to a file
-of its own, access_token_secret, readable by its owner only: the one of the
-environment's ACCESS_TOKEN_SECRET if that is set, so that the tokens terminals
-hold today are accepted, else a fresh one, which the back-end must then be given.
+of its own, access_token_secret, readable by its owner only: that of the
+environment's ACCESS_TOKEN_SECRET if set, so that the tokens terminals hold
+today are accepted, else a fresh one, which the back-end must then be given.
 With --out - the configuration is printed, and no secret is written.`,
 		Example: "  avoqado-edge config init --venue v1 --broker tls://mqtt.example.com:8883 --out config.yaml",
 	}
@@ -33,7 +33,7 @@ With --out - the configuration is printed, and no secret is written.`,
 	flags.StringVar(&answers.Name, "name", "", "name for people")
 	flags.StringSliceVar(&answers.Brokers, "broker", nil, "broker URL (repeatable; none: no cloud)")
 	flags.StringVar(&out, "out", defaultConfig, "file to write")
-	flags.BoolVar(&force, "force", false, "replace files that are there")
+	flags.BoolVar(&force, "force", false, "replace files that are there, the secret too")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if answers.Venue == "" {
 			return usagef("--venue is needed")
@@ -56,6 +56,15 @@ With --out - the configuration is printed, and no secret is written.`,
 			_, err := s.Out.Write(file)
 			return err
 		}
+		if !force {
+			// Both or none: a new secret beside an old configuration would
+			// shut the terminals out.
+			for _, path := range []string{out, secretFile} {
+				if _, err := os.Lstat(path); err == nil {
+					return thereAlready(path)
+				}
+			}
+		}
 		if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a configuration folder is no secret
 			return err
 		}
@@ -72,6 +81,10 @@ With --out - the configuration is printed, and no secret is written.`,
 	return cmd
 }
 
+func thereAlready(path string) error {
+	return usagef("%s is there already: remove it, or use --force", path)
+}
+
 // writeNew writes a file that must not be there yet, unless force says so.
 func writeNew(path string, content []byte, mode fs.FileMode, force bool) error {
 	flag := os.O_WRONLY | os.O_CREATE | os.O_EXCL
@@ -80,7 +93,7 @@ func writeNew(path string, content []byte, mode fs.FileMode, force bool) error {
 	}
 	f, err := os.OpenFile(path, flag, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return usagef("%s is there already: remove it, or use --force", path)
+		return thereAlready(path)
 	}
 	if err != nil {
 		return err

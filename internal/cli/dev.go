@@ -66,13 +66,13 @@ your own client. Ctrl-C ends everything.`,
 	flags.BoolVar(&o.noSimulation, "no-simulation", false, "no simulated terminals, dashboard and alerts")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON lines: first where everything is, then the figures")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the log of the parts")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		if o.outage < 0 || o.rate <= 0 {
 			return usagef("--outage must not be negative, --rate must be above zero")
 		}
 		o.anyPort = !flags.Changed("listen")
 		return runDev(cmd.Context(), s, o)
-	}
+	})
 	return cmd
 }
 
@@ -102,14 +102,6 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 		return err
 	}
 	access := cloud.Access{Broker: broker.URL()}
-	backend, err := cloud.OpenBackend(cloud.BackendConfig{
-		Access: access, Path: filepath.Join(state, "backend.db"), Prefix: cloud.Prefix(o.venue),
-	}, log.With("part", "backend"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = backend.Close() }()
-
 	secret, err := devSecret()
 	if err != nil {
 		return err
@@ -127,6 +119,13 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	backend, err := cloud.OpenBackend(cloud.BackendConfig{
+		Access: access, Path: filepath.Join(state, "backend.db"), Prefix: cloud.Prefix(o.venue),
+	}, log.With("part", "backend"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = backend.Close() }()
 	mint, err := minter([]byte(secret), o.venue)
 	if err != nil {
 		return err
@@ -154,7 +153,7 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 	g.Go(func() error { return backend.Run(ctx, nil) })
 	g.Go(func() error { return box.Run(ctx) })
 	g.Go(func() error {
-		if err := awaitAnswers(ctx, where.URL, box, backend); err != nil {
+		if err := awaitAnswers(ctx, where.URL, box, backend); err != nil || ctx.Err() != nil {
 			return err
 		}
 		if err := announce(s.Out, where, o); err != nil {
@@ -185,7 +184,10 @@ func devLife(ctx context.Context, s Streams, o devOptions, box *daemon.Daemon, a
 // stateFolder returns the folder to keep state in and what to call at the end.
 func stateFolder(path string) (dir string, remove func(), err error) {
 	if path != "" {
-		return path, func() {}, os.MkdirAll(path, 0o700)
+		if dir, err = filepath.Abs(path); err != nil {
+			return "", nil, err
+		}
+		return dir, func() {}, os.MkdirAll(dir, 0o700)
 	}
 	dir, err = os.MkdirTemp("", "avoqado-edge-dev-")
 	return dir, func() { _ = os.RemoveAll(dir) }, err
@@ -310,7 +312,18 @@ func showFigures(ctx context.Context, s Streams, o devOptions, box *daemon.Daemo
 		cut = time.After(outageWait)
 	}
 	enc := json.NewEncoder(s.Out)
-	for n := 0; ; {
+	for n := 0; ; n++ {
+		st := box.Status()
+		f := figures{
+			Stored: st.Journal.StoredThrough, Synced: st.Journal.SyncedThrough,
+			Backlog: st.Journal.Backlog.Events, Clients: st.LAN.Clients, Uplink: st.Uplink.State,
+		}
+		if !o.asJSON {
+			live.show(fmt.Sprintf("stored %6d   synced %6d   backlog %5d   clients %2d   uplink %s",
+				f.Stored, f.Synced, f.Backlog, f.Clients, f.Uplink))
+		} else if n%2 == 0 {
+			_ = enc.Encode(f) // a reader that left ends us by its own signal
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -321,17 +334,6 @@ func showFigures(ctx context.Context, s Streams, o devOptions, box *daemon.Daemo
 			}
 			cut = nil
 		case <-tick.C:
-			st := box.Status()
-			f := figures{
-				Stored: st.Journal.StoredThrough, Synced: st.Journal.SyncedThrough,
-				Backlog: st.Journal.Backlog.Events, Clients: st.LAN.Clients, Uplink: st.Uplink.State,
-			}
-			if !o.asJSON {
-				live.show(fmt.Sprintf("stored %6d   synced %6d   backlog %5d   clients %2d   uplink %s",
-					f.Stored, f.Synced, f.Backlog, f.Clients, f.Uplink))
-			} else if n++; n%2 == 0 {
-				_ = enc.Encode(f) // a reader that left ends us by its own signal
-			}
 		}
 	}
 }

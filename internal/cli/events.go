@@ -61,20 +61,27 @@ func newEventsTail(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "tail", Short: "Print events as they are stored, until interrupted", Args: cobra.NoArgs,
-		Long: "Prints time, sequence number, a tick for what the cloud has, event, subject and sender.",
+		Long: `Prints time, sequence number, a tick for what the cloud has, event, subject and
+sender.`,
+		Example: `  avoqado-edge events tail
+  avoqado-edge events tail --after 0 --event payment_completed --json`,
 	}
 	socket := socketFlag(cmd)
 	v.flags(cmd)
 	cmd.Flags().Int64Var(&after, "after", -1, "begin behind this sequence number instead of now")
 	cmd.Flags().StringVar(&kind, "event", "", "only events of this name")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return api.NewClient(*socket).Tail(cmd.Context(), after, func(r api.Record) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
+		err := api.NewClient(*socket).Tail(cmd.Context(), after, func(r api.Record) error {
 			if kind != "" && r.Event != kind {
 				return nil
 			}
 			return v.print(s.Out, r)
 		})
-	}
+		if interrupted(cmd) {
+			return nil
+		}
+		return err
+	})
 	return cmd
 }
 
@@ -86,6 +93,8 @@ func newEventsList(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "list", Short: "Print the newest stored events, oldest first", Args: cobra.NoArgs,
+		Example: `  avoqado-edge events list --limit 10
+  avoqado-edge events list --after 1200 --payload --json`,
 	}
 	socket := socketFlag(cmd)
 	v.flags(cmd)
@@ -112,7 +121,8 @@ func newEventsShow(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show one event and how far it came", Args: cobra.ExactArgs(1),
-		Long: "ID is an event id or a sequence number.",
+		Long:    "ID is an event id or a sequence number.",
+		Example: "  avoqado-edge events show 1207",
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")

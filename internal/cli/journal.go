@@ -12,6 +12,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
 
@@ -38,7 +39,10 @@ func journalDir(dir, configPath string) (string, error) {
 func newJournalInit(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init", Short: "Make a new, empty journal for a box that lost its own", Args: cobra.NoArgs,
-		Long: "The first `run` makes the journal by itself. This is for a box whose journal is gone for good: it begins a new epoch, so that the back-end can tell that history was lost.",
+		Long: `The first run makes the journal by itself. This is for a box whose journal is
+gone for good: it begins a new epoch, so that the back-end can tell that history
+was lost.`,
+		Example: "  avoqado-edge journal init --config /etc/avoqado-edge/config.yaml",
 	}
 	path, dir := configFlag(cmd), dirFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -59,6 +63,7 @@ func newJournalStats(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "stats", Short: "The running box's journal in figures", Args: cobra.NoArgs,
+		Example: "  avoqado-edge journal stats --json",
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
@@ -103,7 +108,10 @@ func newJournalCheck(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Read every record of a stopped box's journal and report what is wrong", Args: cobra.NoArgs,
-		Long: "Changes nothing. Exit code 0: all is well; 4: something is damaged or missing, and the report says which sequence numbers; 3: a running box holds the journal.",
+		Long: `Changes nothing. Exit code 0: all is well; 4: something is damaged or missing,
+and the report says which sequence numbers; 3: a running box holds the journal.`,
+		Example: `  avoqado-edge journal check
+  avoqado-edge journal check --dir /media/card/journal --json`,
 	}
 	path, dir := configFlag(cmd), dirFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
@@ -118,7 +126,7 @@ func newJournalCheck(s Streams) *cobra.Command {
 			return err
 		}
 		if asJSON {
-			err = printJSON(s.Out, report)
+			err = printJSON(s.Out, reportJSON(&report))
 		} else {
 			err = printReport(s.Out, &report, time.Since(began))
 		}
@@ -128,6 +136,50 @@ func newJournalCheck(s Streams) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// reportJSON gives the report the names and error texts scripts can rely on.
+func reportJSON(r *journal.Report) any {
+	type lost struct {
+		From   event.Seq `json:"from"`
+		To     event.Seq `json:"to"`
+		Reason string    `json:"reason,omitempty"`
+	}
+	type segment struct {
+		Path   string      `json:"path"`
+		Epoch  event.Epoch `json:"epoch"`
+		First  event.Seq   `json:"first"`
+		Last   event.Seq   `json:"last"`
+		Sealed bool        `json:"sealed"`
+		Bytes  int64       `json:"bytes"`
+		Events uint64      `json:"events"`
+		Lost   []lost      `json:"lost"`
+		Error  string      `json:"error,omitempty"`
+	}
+	text := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	segments := make([]segment, len(r.Segments))
+	for i, s := range r.Segments {
+		ranges := make([]lost, len(s.Lost))
+		for n, l := range s.Lost {
+			ranges[n] = lost{l.From, l.To, text(l.Err)}
+		}
+		segments[i] = segment{s.Path, s.Epoch, s.First, s.Last, s.Sealed, s.Bytes, s.Events, ranges, text(s.Err)}
+	}
+	return struct {
+		OK       bool        `json:"ok"`
+		Dir      string      `json:"dir"`
+		Epoch    event.Epoch `json:"epoch"`
+		First    event.Seq   `json:"first"`
+		Stored   event.Seq   `json:"storedThrough"`
+		Events   uint64      `json:"events"`
+		Segments []segment   `json:"segments"`
+		Problems []string    `json:"problems"`
+	}{r.OK(), r.Dir, r.Epoch, r.First, r.Stored, r.Events, segments, append([]string{}, r.Problems...)}
 }
 
 func printReport(w io.Writer, r *journal.Report, took time.Duration) error {

@@ -35,14 +35,10 @@ type Streams struct {
 	Err io.Writer // words
 }
 
-// Main runs the command line and returns the exit code. The first SIGINT or
-// SIGTERM cancels the command; a second one ends the process at once.
+// Main runs the command line and returns the exit code. SIGINT or SIGTERM ends
+// a command that only asks or checks at once; one that serves or watches is
+// told to come to its end, and a second signal ends it at once.
 func Main(ctx context.Context, args []string, s Streams) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// After the first signal the default handling comes back.
-	context.AfterFunc(ctx, stop)
-
 	root := newRoot(s)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -50,12 +46,28 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		return ExitOK
 	}
 	code := exitCode(err)
-	var silent *silentError
-	if !errors.As(err, &silent) {
+	if _, silent := errors.AsType[*silentError](err); !silent {
 		printError(s.Err, cmd, err, code)
 	}
 	return code
 }
+
+// untilSignal wraps a command that has something to bring to an end: its
+// context ends with the first SIGINT or SIGTERM.
+func untilSignal(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		// After the first signal the default handling comes back.
+		context.AfterFunc(ctx, stop)
+		cmd.SetContext(ctx)
+		return run(cmd, args)
+	}
+}
+
+// interrupted reports whether the command was told to end, after which what
+// failed is of no interest any more.
+func interrupted(cmd *cobra.Command) bool { return cmd.Context().Err() != nil }
 
 // silentError carries an exit code for a command that has said all there is
 // to say.
@@ -92,12 +104,14 @@ func exitCode(err error) int {
 }
 
 func printError(w io.Writer, cmd *cobra.Command, err error, code int) {
+	var conf *config.Error
+	if errors.As(err, &conf) && len(conf.Problems) > 1 {
+		_, _ = fmt.Fprintf(w, "avoqado-edge: the configuration has %d problems:\n%v\n", len(conf.Problems), conf)
+		return
+	}
 	_, _ = fmt.Fprintf(w, "avoqado-edge: %v\n", err)
-	if code == ExitUsage && cmd != nil {
-		var conf *config.Error
-		if !errors.As(err, &conf) {
-			_, _ = fmt.Fprintf(w, "Try '%s --help'.\n", cmd.CommandPath())
-		}
+	if code == ExitUsage && cmd != nil && conf == nil {
+		_, _ = fmt.Fprintf(w, "Try '%s --help'.\n", cmd.CommandPath())
 	}
 }
 
@@ -119,7 +133,6 @@ func newRoot(s Streams) *cobra.Command {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
 		newDev(s), newRun(s), newConfig(s), newToken(s), newStatus(s), newEvents(s),
@@ -148,6 +161,7 @@ func withSuggestion(cmd *cobra.Command, args []string, err error) error {
 	if !cmd.HasSubCommands() || len(args) == 0 {
 		return err
 	}
+	cmd.SuggestionsMinimumDistance = 2 // typing mistakes
 	near := cmd.SuggestionsFor(args[0])
 	if len(near) == 0 {
 		return fmt.Errorf("unknown command %q", args[0])
@@ -158,7 +172,7 @@ func withSuggestion(cmd *cobra.Command, args []string, err error) error {
 // group returns a command that only holds others.
 func group(use, short string, children ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
+		Use: use, Short: short, Args: cobra.NoArgs, DisableFlagsInUseLine: true,
 		RunE: func(*cobra.Command, []string) error {
 			names := make([]string, 0, len(children))
 			for _, c := range children {
@@ -182,6 +196,7 @@ func newVersion(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "version", Short: "Say which build this is", Args: cobra.NoArgs,
+		Example: "  avoqado-edge version --json",
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
 				return printJSON(s.Out, buildinfo.Read())

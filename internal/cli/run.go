@@ -41,11 +41,16 @@ func newRun(s Streams) *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run the box until it is told to stop", Args: cobra.NoArgs,
-		Long: "Runs in the foreground. SIGTERM or Ctrl-C stops it cleanly within five seconds; a second signal ends it at once, and nothing acknowledged is lost by that either.",
+		Long: `Runs in the foreground. SIGTERM or Ctrl-C stops it cleanly within five seconds;
+a second signal ends it at once, and nothing acknowledged is lost by that
+either. Exit code 2: the configuration has problems; 3: another process runs on
+the same state directory; 1: anything else.`,
+		Example: `  avoqado-edge run
+  avoqado-edge run --config config.yaml --listen 127.0.0.1:8080`,
 	}
 	path := configFlag(cmd)
 	cmd.Flags().StringVar(&listen, "listen", "", "LAN address, overrides lan.listen")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		overrides := map[string]string{}
 		if listen != "" {
 			overrides["lan.listen"] = listen
@@ -58,8 +63,9 @@ func newRun(s Streams) *cobra.Command {
 		for _, warning := range cfg.Warnings() {
 			log.Warn("configuration", "warning", warning)
 		}
+		slog.SetDefault(log) // some libraries write to the standard logger
 		return runDaemon(cmd.Context(), cfg, log)
-	}
+	})
 	return cmd
 }
 
@@ -119,7 +125,9 @@ func newConfig(s Streams) *cobra.Command {
 func newConfigCheck(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check [FILE]", Short: "Check the configuration and name every problem with its line", Args: cobra.MaximumNArgs(1),
-		Long: "Runs the same code as `run`. Exit code 0: good; 2: it has problems, all of which are printed.",
+		Long: `Reads FILE, or that of --config, and the environment as run does. Exit code 0:
+good; 2: it has problems, all of which are printed.`,
+		Example: "  avoqado-edge config check config.yaml",
 	}
 	path := configFlag(cmd)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -144,6 +152,7 @@ func newConfigShow(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "show [FILE]", Short: "Print every effective value and where it came from, secrets hidden", Args: cobra.MaximumNArgs(1),
+		Example: "  avoqado-edge config show config.yaml",
 	}
 	path := configFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")

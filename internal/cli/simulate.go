@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -21,7 +22,13 @@ func newSimulate(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "simulate", Short: "Run terminals and dashboards against a box and sum up what they saw", Args: cobra.NoArgs,
-		Long: "Speaks real Socket.IO to --url. Tokens are minted with the secret of --config or ACCESS_TOKEN_SECRET. Events that had no acknowledgement are sent again under the same idempotency key, as a good terminal does. It makes real events in the box's venue: use it before opening time, or against a test box.",
+		Long: `Speaks real Socket.IO to --url. Tokens are minted with the secret of --config or
+ACCESS_TOKEN_SECRET. Events that had no acknowledgement are sent again under the
+same idempotency key, as a good terminal does. It makes real events in the box's
+venue: use it before opening time, or against a test box. Exit code 1: the box
+took no event at all.`,
+		Example: `  avoqado-edge simulate --config config.yaml --events 200 --rate 20
+  avoqado-edge simulate --url http://192.168.1.10:8080 --venue v1 --for 1m`,
 	}
 	path := configFlag(cmd)
 	cmd.Flags().StringVar(&plan.URL, "url", "http://127.0.0.1:8080", "the box")
@@ -33,7 +40,7 @@ func newSimulate(s Streams) *cobra.Command {
 	cmd.Flags().DurationVar(&duration, "for", 0, "stop after this time (0: at Ctrl-C or --events)")
 	cmd.Flags().Uint64Var(&plan.Seed, "seed", 1, "seed of the random choices")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the summary as JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		if plan.Terminals < 0 || plan.Dashboards < 0 || plan.Rate <= 0 {
 			return usagef("--terminals and --dashboards must not be negative, --rate must be above zero")
 		}
@@ -66,12 +73,15 @@ func newSimulate(s Streams) *cobra.Command {
 			return err
 		}
 		if asJSON {
-			return printJSON(s.Out, summary)
+			err = printJSON(s.Out, summary)
+		} else {
+			_, err = fmt.Fprintln(s.Out, summary)
 		}
-		p := &printer{w: s.Out}
-		p.line("%s", summary)
-		return p.err
-	}
+		if err == nil && plan.Terminals > 0 && summary.Total.Acknowledged == 0 {
+			err = &silentError{ExitFailed} // the summary says so
+		}
+		return err
+	})
 	return cmd
 }
 

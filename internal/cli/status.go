@@ -40,16 +40,23 @@ func newStatus(s Streams) *cobra.Command {
 	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "How the running box is: uplink, backlog, clients, disk, clock",
-		Long: "Asks the running box over its unix socket. Exit code 0: all is well; 4: it runs, but something needs a look; 3: no box answers.",
+		Long: `Asks the running box over its unix socket. Exit code 0: all is well; 4: it runs,
+but something needs a look; 3: no box answers.`,
+		Example: `  avoqado-edge status
+  avoqado-edge status --watch
+  avoqado-edge status --json | jq .journal.backlog`,
 		Args: cobra.NoArgs,
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.Flags().BoolVar(&watch, "watch", false, "print again every two seconds until interrupted")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		client := api.NewClient(*socket)
 		for {
 			st, err := askStatus(cmd.Context(), client)
+			if interrupted(cmd) {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -72,8 +79,11 @@ func newStatus(s Streams) *cobra.Command {
 				return nil
 			case <-time.After(2 * time.Second):
 			}
+			if !asJSON {
+				_, _ = fmt.Fprintln(s.Out) // between two screens
+			}
 		}
-	}
+	})
 	return cmd
 }
 
@@ -90,10 +100,13 @@ func printStatus(w io.Writer, st api.Status) error {
 	p.line("Uplink   %s", describeUplink(st.Uplink))
 	p.line("Journal  stored %d, synced %d, %s on disk in %s", st.Journal.StoredThrough,
 		st.Journal.SyncedThrough, size(uint64(max(st.Journal.Bytes, 0))), plural(st.Journal.Segments, "segment"))
-	if b := st.Journal.Backlog; b.Events > 0 {
+	switch b := st.Journal.Backlog; {
+	case st.Uplink.State == "off":
+		p.line("Backlog  not counted: no cloud is configured")
+	case b.Events > 0:
 		p.line("Backlog  %s waiting for the cloud, %s, the oldest for %s",
 			plural(b.Events, "event"), size(uint64(max(b.Bytes, 0))), ago(b.OldestAgeMs))
-	} else {
+	default:
 		p.line("Backlog  none: the cloud has everything")
 	}
 	p.line("Disk     %s free of %s", size(st.Disk.FreeBytes), size(st.Disk.TotalBytes))
@@ -102,14 +115,7 @@ func printStatus(w io.Writer, st api.Status) error {
 		clock = "not synchronised (yet)"
 	}
 	p.line("Clock    %s, %s", st.Clock.Now.Local().Format("2006-01-02 15:04:05"), clock)
-	switch st.Discovery.State {
-	case "announcing":
-		p.line("mDNS     announced as %q", st.Discovery.Instance)
-	case "off":
-		p.line("mDNS     off")
-	default:
-		p.line("mDNS     %s: %s", st.Discovery.State, st.Discovery.Error)
-	}
+	p.line("mDNS     %s", describeDiscovery(st.Discovery))
 	for _, problem := range st.Problems {
 		p.line("LOOK     %s", problem)
 	}
@@ -128,6 +134,16 @@ func describeUplink(u api.UplinkStatus) string {
 		text += ": " + u.Cause + ": " + u.Error
 	}
 	return text
+}
+
+func describeDiscovery(d api.DiscoveryStatus) string {
+	switch {
+	case d.State == "announcing":
+		return fmt.Sprintf("announced as %q", d.Instance)
+	case d.Error != "":
+		return d.State + ": " + d.Error
+	}
+	return d.State
 }
 
 // printer remembers the first error, so that a screen of lines reads as one.

@@ -25,7 +25,9 @@ func newTokenMint(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "mint", Short: "Make an access token, signed with the venue's secret", Args: cobra.NoArgs,
-		Long:    "The secret comes from --config, or from ACCESS_TOKEN_SECRET or ACCESS_TOKEN_SECRET_FILE. Whoever holds the token acts with the role: keep --for short.",
+		Long: `The secret comes from --config, or from ACCESS_TOKEN_SECRET or
+ACCESS_TOKEN_SECRET_FILE. Whoever holds the token acts with the role: keep --for
+short.`,
 		Example: "  avoqado-edge token mint --config /etc/avoqado-edge/config.yaml --role MANAGER --for 1h",
 	}
 	path := configFlag(cmd)
@@ -106,7 +108,9 @@ func roleNames() string {
 func newTokenInspect(s Streams) *cobra.Command {
 	return &cobra.Command{
 		Use: "inspect [TOKEN]", Short: "Read a token's claims, without checking its signature", Args: cobra.MaximumNArgs(1),
-		Long: "Without TOKEN it is read from standard input, which keeps it out of the shell's history.",
+		Long: `Without TOKEN it is read from standard input, which keeps it out of the shell's
+history.`,
+		Example: "  avoqado-edge token mint --role WAITER | avoqado-edge token inspect",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var token string
 			if len(args) == 1 {
