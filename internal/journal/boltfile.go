@@ -1,10 +1,8 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"sync/atomic"
@@ -141,27 +139,6 @@ func (f *boltFile) close() error {
 // the flock with it.
 func (f *boltFile) drop() error {
 	return errors.Join(syscall.Flock(int(f.raw.Fd()), syscall.LOCK_UN), f.raw.Close())
-}
-
-// checkMetas checks both meta pages. bbolt is content with one, which is right
-// after a power cut in the middle of a commit; but a meta page lies within one
-// sector, so a cut leaves the old or the new one. One that is neither was
-// damaged later, and the last commit may have gone with it.
-func (f *boltFile) checkMetas() error {
-	const header, size = 16, 64 // of a page; of a meta, which ends with its FNV-1a
-	for page := range int64(2) {
-		b := make([]byte, header+size)
-		if _, err := f.raw.ReadAt(b, page*pageSize); err != nil {
-			return fmt.Errorf("%w: meta page %d: %w", ErrDamaged, page, err)
-		}
-		meta := b[header:]
-		h := fnv.New64a()
-		_, _ = h.Write(meta[:size-8]) // never fails
-		if h.Sum64() != binary.NativeEndian.Uint64(meta[size-8:]) {
-			return fmt.Errorf("%w: meta page %d", ErrDamaged, page)
-		}
-	}
-	return nil
 }
 
 // isDamage tells content that is wrong from a file that cannot be had just

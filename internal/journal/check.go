@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -103,8 +104,16 @@ func (s *segment) check(limit event.Seq) SegmentReport {
 		if err == nil && a.sealed {
 			err = s.checkSeal(a, &scan)
 		}
+		if err == nil && !a.sealed {
+			err = s.view(func(tx *bolt.Tx) error {
+				if tx.Bucket(aboutBucket).Get(keysKey) != nil {
+					return fmt.Errorf("%w: seal", ErrDamaged)
+				}
+				return nil
+			})
+		}
 		if err == nil {
-			err = s.file.checkMetas()
+			err = errors.Join(s.file.checkMetas(), s.file.checkPages())
 		}
 	}
 	r.Err = err
@@ -139,8 +148,13 @@ func (s *segment) checkSeal(a about, scan *scanned) error {
 	}
 	return s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(aboutBucket)
-		table := scan.keys.table()
-		if string(table) != string(b.Get(keysKey)) || string(newFilter(table)) != string(b.Get(filterKey)) {
+		want := scan.keys.table()
+		table, err1 := getSum(b, keysKey)
+		bloom, err2 := getSum(b, filterKey)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		if !bytes.Equal(table, want) || !bytes.Equal(bloom, newFilter(want)) {
 			return fmt.Errorf("%w: key table does not match the records", ErrDamaged)
 		}
 		return nil
@@ -162,11 +176,20 @@ func (r *Report) checkMeta(dir string) {
 	if err := f.view(func(tx *bolt.Tx) error {
 		// Visit every page: spaces of other parts too.
 		return errors.Join(m.load(tx), tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
-			return b.ForEach(func(_, _ []byte) error { return nil })
+			return b.ForEach(func(key, stored []byte) error {
+				_, err := checkSum(key, stored)
+				return err
+			})
 		}))
 	}); err != nil {
 		problem("%s: %v", metaName, err)
 		return
+	}
+	for name, err := range m.damaged {
+		problem("cursor %s: %v", name, err)
+	}
+	if err := f.checkPages(); err != nil {
+		problem("%s: %v", metaName, err)
 	}
 	for name, seq := range m.cursors {
 		if seq > r.Stored {

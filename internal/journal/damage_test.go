@@ -527,3 +527,43 @@ func TestStateSurvivesAFailedCommit(t *testing.T) {
 		b = b.restart(Options{})
 	}
 }
+
+// TestDamagedCursor flips a bit in a cursor and in a piece of state.
+func TestDamagedCursor(t *testing.T) {
+	b := start(t, newJournal(t, Options{}), Options{})
+	b.fill(1, 10)
+	if err := errors.Join(
+		b.MoveCursor("uplink", 3), b.MoveCursor("other", 4),
+		b.Put("lan", map[string][]byte{"good": []byte("sound"), "bad": []byte("to be harmed")}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	path := filepath.Join(b.dir, metaName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stored := range []string{"uplink\x00\x00\x00\x00\x00\x00\x00\x03", "badto be harmed"} {
+		harmed := []byte(stored)
+		harmed[len(harmed)-1] ^= 4
+		if !bytes.Contains(data, []byte(stored)) {
+			t.Fatalf("%q is not in the file", stored)
+		}
+		data = bytes.ReplaceAll(data, []byte(stored), harmed)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Check(b.dir); err != nil || r.OK() {
+		t.Fatalf("check: %v, %+v", err, r)
+	}
+	b = start(t, b.dir, Options{})
+	if b.Cursor("uplink") != 0 || b.Cursor("other") != 4 || b.Stats().Damages == 0 {
+		t.Fatalf("cursors %v", b.Stats().Cursors)
+	}
+	entries, err := b.All("lan")
+	if !errors.Is(err, ErrDamaged) || len(entries) != 1 || string(entries["good"]) != "sound" {
+		t.Fatalf("state %v, %v", entries, err)
+	}
+}

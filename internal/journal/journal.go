@@ -168,6 +168,15 @@ func (j *Journal) openMeta() error {
 			j.o.Log.Error("journal state may be one change old", "err", err)
 			j.counts.Damages++
 		}
+		if err := m.file.checkPages(); err != nil {
+			j.o.Log.Error("journal state is written anew", "err", err)
+			j.counts.Damages++
+			m.broken = true
+		}
+		for name, err := range m.damaged {
+			j.o.Log.Error("cursor is lost and begins anew", "cursor", name, "err", err)
+			j.counts.Damages++
+		}
 		return nil
 	}
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -298,6 +307,11 @@ func (j *Journal) resumeSegment(i int) (end event.Seq, err error) {
 	for _, lost := range r.damaged {
 		j.o.Log.Error("events are damaged", "from", lost.From, "to", lost.To)
 		j.counts.Damages++
+	}
+	if err := s.file.checkPages(); err != nil {
+		j.o.Log.Error("segment is not written again", "first", s.first, "err", err)
+		j.counts.Damages++
+		return end, s.release()
 	}
 	if s.about.sealed || len(r.damaged) > 0 || s.about.epoch != j.epoch {
 		return end, s.release()
@@ -432,11 +446,12 @@ func (j *Journal) Put(space string, entries map[string][]byte) error {
 	return nil
 }
 
-// All returns a copy of a space; an unknown one is empty.
+// All returns a copy of a space; an unknown one is empty. With ErrDamaged come
+// the entries that are sound.
 func (j *Journal) All(space string) (map[string][]byte, error) {
 	entries, err := j.meta.all(space)
 	if err != nil {
-		return nil, fmt.Errorf("read state %s: %w", space, err)
+		return entries, fmt.Errorf("read state %s: %w", space, err)
 	}
 	return entries, nil
 }

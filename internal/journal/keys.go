@@ -3,6 +3,7 @@ package journal
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"math/bits"
 	"slices"
 	"sort"
@@ -130,26 +131,36 @@ func (s *segment) candidates(hash uint64) ([]event.Seq, error) {
 	}
 	var seqs []event.Seq
 	err := s.view(func(tx *bolt.Tx) error {
-		seqs = searchTable(tx.Bucket(aboutBucket).Get(keysKey), hash)
+		table := tx.Bucket(aboutBucket).Get(keysKey) // summed when the filter was loaded
+		seqs = searchTable(table[:max(len(table)-sumSize, 0)], hash)
 		return nil
 	})
 	return seqs, err
 }
 
 // loadKeys fetches the filter of a sealed segment. One that never was sealed,
-// because its disk failed, is read through once instead.
+// because its disk failed, or whose seal is damaged, is read through once instead.
 func (s *segment) loadKeys() error {
 	a, err := s.info()
 	if err != nil {
 		return err
 	}
-	if !a.sealed {
-		scan, err := s.scan()
-		s.keys = scan.keys
-		return err
+	if a.sealed {
+		err = s.view(func(tx *bolt.Tx) error {
+			b := tx.Bucket(aboutBucket)
+			bloom, err1 := getSum(b, filterKey)
+			_, err2 := getSum(b, keysKey)
+			if err := errors.Join(err1, err2); err != nil {
+				return err
+			}
+			s.filter = append(filter{}, bloom...)
+			return nil
+		})
+		if !errors.Is(err, ErrDamaged) {
+			return err
+		}
 	}
-	return s.view(func(tx *bolt.Tx) error {
-		s.filter = append(filter{}, tx.Bucket(aboutBucket).Get(filterKey)...)
-		return nil
-	})
+	r, err := s.scan()
+	s.keys = r.keys
+	return err
 }

@@ -48,6 +48,8 @@ type meta struct {
 	epoch   event.Epoch
 	newest  event.Seq
 	cursors map[string]event.Seq
+
+	damaged map[string]error // cursors that could not be read at open
 }
 
 // createMeta makes the file of a new journal; see createSegment for the order.
@@ -80,14 +82,14 @@ func fillMeta(tx *bolt.Tx, epoch event.Epoch, newest event.Seq, cursors map[stri
 		return err
 	}
 	for name, seq := range cursors {
-		if err := c.Put([]byte(name), seqBytes(seq)); err != nil {
+		if err := putSum(c, []byte(name), seqBytes(seq)); err != nil {
 			return err
 		}
 	}
 	return errors.Join(
-		j.Put(formatKey, seqBytes(metaFormat)),
-		j.Put(epochKey, []byte(epoch)),
-		j.Put(newestSegment, seqBytes(newest)))
+		putSum(j, formatKey, seqBytes(metaFormat)),
+		putSum(j, epochKey, []byte(epoch)),
+		putSum(j, newestSegment, seqBytes(newest)))
 }
 
 // openMeta opens meta.db. ErrDamaged says that its content is lost.
@@ -109,14 +111,26 @@ func (m *meta) load(tx *bolt.Tx) error {
 	if j == nil || c == nil {
 		return fmt.Errorf("%w: no description", ErrDamaged)
 	}
-	if format := getSeq(j.Get(formatKey)); format > metaFormat {
-		return fmt.Errorf("format %d: %w", format, ErrNewer)
+	format, err := getSum(j, formatKey)
+	if err != nil {
+		return err
 	}
-	m.epoch = event.Epoch(j.Get(epochKey))
-	m.newest = getSeq(j.Get(newestSegment))
-	m.cursors = map[string]event.Seq{}
-	return c.ForEach(func(name, seq []byte) error {
-		m.cursors[string(name)] = getSeq(seq)
+	if getSeq(format) > metaFormat {
+		return fmt.Errorf("format %d: %w", getSeq(format), ErrNewer)
+	}
+	epoch, err1 := getSum(j, epochKey)
+	newest, err2 := getSum(j, newestSegment)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	m.epoch, m.newest = event.Epoch(epoch), getSeq(newest)
+	m.cursors, m.damaged = map[string]event.Seq{}, map[string]error{}
+	return c.ForEach(func(name, stored []byte) error {
+		seq, err := checkSum(name, stored)
+		if err != nil {
+			m.damaged[string(name)] = err
+		}
+		m.cursors[string(name)] = getSeq(seq) // damaged: zero, so that nothing is missed
 		return nil
 	})
 }
@@ -195,19 +209,19 @@ func (m *meta) moveCursor(name string, to event.Seq) error {
 		return nil // a late confirmation
 	}
 	return m.updateLocked(
-		func(tx *bolt.Tx) error { return tx.Bucket(cursorsBucket).Put([]byte(name), seqBytes(to)) },
+		func(tx *bolt.Tx) error { return putSum(tx.Bucket(cursorsBucket), []byte(name), seqBytes(to)) },
 		func() { m.cursors[name] = to })
 }
 
 func (m *meta) setNewest(first event.Seq) error {
 	return m.update(
-		func(tx *bolt.Tx) error { return tx.Bucket(journalBucket).Put(newestSegment, seqBytes(first)) },
+		func(tx *bolt.Tx) error { return putSum(tx.Bucket(journalBucket), newestSegment, seqBytes(first)) },
 		func() { m.newest = first })
 }
 
 func (m *meta) setEpoch(epoch event.Epoch) error {
 	return m.update(
-		func(tx *bolt.Tx) error { return tx.Bucket(journalBucket).Put(epochKey, []byte(epoch)) },
+		func(tx *bolt.Tx) error { return putSum(tx.Bucket(journalBucket), epochKey, []byte(epoch)) },
 		func() { m.epoch = epoch })
 }
 
@@ -221,7 +235,7 @@ func (m *meta) put(space string, entries map[string][]byte) error {
 			if value == nil {
 				err = b.Delete([]byte(key))
 			} else {
-				err = b.Put([]byte(key), value)
+				err = putSum(b, []byte(key), value)
 			}
 			if err != nil {
 				return fmt.Errorf("key %q: %w", key, err)
@@ -243,10 +257,19 @@ func (m *meta) all(space string) (map[string][]byte, error) {
 		if b == nil {
 			return nil
 		}
-		return b.ForEach(func(key, value []byte) error {
+		var errs []error
+		if err := b.ForEach(func(key, stored []byte) error {
+			value, err := checkSum(key, stored)
+			if err != nil {
+				errs = append(errs, err)
+				return nil
+			}
 			entries[string(key)] = append([]byte{}, value...)
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+		return errors.Join(errs...)
 	})
 	return entries, err
 }

@@ -129,9 +129,9 @@ func createSegment(dir string, first event.Seq, epoch event.Epoch, mapped int64,
 			return err
 		}
 		return errors.Join(
-			b.Put(formatKey, seqBytes(segmentFormat)),
-			b.Put(epochKey, []byte(epoch)),
-			b.Put(firstKey, seqBytes(first)))
+			putSum(b, formatKey, seqBytes(segmentFormat)),
+			putSum(b, epochKey, []byte(epoch)),
+			putSum(b, firstKey, seqBytes(first)))
 	})
 	if err == nil {
 		err = publish(f, temp, path)
@@ -177,23 +177,26 @@ func (s *segment) readAbout(f *boltFile) error {
 		if b == nil {
 			return fmt.Errorf("%w: no description", ErrDamaged)
 		}
-		if format := getSeq(b.Get(formatKey)); format != segmentFormat {
-			if format > segmentFormat {
-				return fmt.Errorf("format %d: %w", format, ErrNewer)
-			}
-			return fmt.Errorf("%w: format %d", ErrDamaged, format)
+		format, err := getSum(b, formatKey)
+		if err != nil {
+			return err
 		}
-		a := about{
-			epoch: event.Epoch(b.Get(epochKey)),
-			first: getSeq(b.Get(firstKey)),
-			last:  getSeq(b.Get(lastKey)),
+		if getSeq(format) > segmentFormat {
+			return fmt.Errorf("format %d: %w", getSeq(format), ErrNewer)
 		}
+		epoch, err1 := getSum(b, epochKey)
+		first, err2 := getSum(b, firstKey)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		a := about{epoch: event.Epoch(epoch), first: getSeq(first)}
 		if a.first != s.first {
 			return fmt.Errorf("%w: it says it begins at %d", ErrDamaged, a.first)
 		}
-		if newest := b.Get(newestKey); newest != nil {
-			a.sealed = true
-			a.newest = getTime(newest)
+		last, err1 := getSum(b, lastKey)
+		newest, err2 := getSum(b, newestKey)
+		if err1 == nil && err2 == nil && newest != nil { // else it is read as if never sealed
+			a.sealed, a.last, a.newest = true, getSeq(last), getTime(newest)
 		}
 		info, err := f.raw.Stat()
 		if err != nil {
@@ -232,10 +235,10 @@ func (s *segment) seal(last event.Seq, newest time.Time, keys keyIndex) error {
 	err := s.file.update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(aboutBucket)
 		return errors.Join(
-			b.Put(lastKey, seqBytes(last)),
-			b.Put(newestKey, timeBytes(newest)),
-			b.Put(keysKey, table),
-			b.Put(filterKey, bloom))
+			putSum(b, lastKey, seqBytes(last)),
+			putSum(b, newestKey, timeBytes(newest)),
+			putSum(b, keysKey, table),
+			putSum(b, filterKey, bloom))
 	})
 	if err != nil {
 		return err
