@@ -251,23 +251,28 @@ func TestPublish(t *testing.T) {
 	}{
 		{
 			"one", `{"event":"payment_completed","payload":{"amount":"120.50"}}`, 200,
-			`{"success":true}`, []string{`MANAGER payment_completed {"amount":"120.50"} false`},
+			`{"success":true}`,
+			[]string{`MANAGER payment_completed {"amount":"120.50"} false`},
 		},
 		{
 			"with target", ` {"event":"a","payload":{},"target":{"venue":true}} `, 200,
-			`{"success":true}`, []string{`MANAGER a {} true`},
+			`{"success":true}`,
+			[]string{`MANAGER a {} true`},
 		},
 		{
 			"array", `[{"event":"a","payload":{}},{"event":"b","payload":{}}]`, 200,
-			`[{"success":true},{"success":true}]`, []string{`MANAGER a {} false`, `MANAGER b {} false`},
+			`[{"success":true},{"success":true}]`,
+			[]string{`MANAGER a {} false`, `MANAGER b {} false`},
 		},
 		{
 			"array with one refused", `[{"event":"refused","payload":{}},{"event":"b","payload":{}}]`, 207,
-			`[{"success":false,"error":"no","statusCode":400},{"success":true}]`, []string{`MANAGER b {} false`},
+			`[{"success":false,"error":"no","statusCode":400},{"success":true}]`,
+			[]string{`MANAGER b {} false`},
 		},
 		{
 			"array with one malformed", `[7,{"event":"b","payload":{}}]`, 207,
-			`"statusCode":400`, []string{`MANAGER b {} false`},
+			`"statusCode":400`,
+			[]string{`MANAGER b {} false`},
 		},
 		{"empty array", `[]`, 200, `[]`, nil},
 		{"refused", `{"event":"refused","payload":{}}`, 400, `"success":false`, nil},

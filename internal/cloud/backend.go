@@ -104,7 +104,7 @@ func (b *Backend) Run(ctx context.Context, onEvent func(Effect)) error {
 		began := time.Now()
 		err := b.serve(ctx, onEvent)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was asked to end, and did
 		}
 		if time.Since(began) > time.Second {
 			attempt = 0

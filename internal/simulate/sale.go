@@ -126,13 +126,13 @@ func (s seller) sale(n uint64) []step {
 	}
 
 	var steps []step
-	add := func(kind event.Kind, make func(key string) any) {
+	add := func(kind event.Kind, fill func(key string) any) {
 		row, known := event.Lookup(kind)
 		if !known || row.MaySend(s.role) != nil {
 			return
 		}
 		key := fmt.Sprintf("%s-%d", id, len(steps))
-		payload, _ := json.Marshal(make(key)) // strings and numbers of ours always encode
+		payload, _ := json.Marshal(fill(key)) // strings and numbers of ours always encode
 		steps = append(steps, step{kind, key, payload})
 	}
 	add(event.OrderCreated, func(key string) any { order.Key = key; return order })

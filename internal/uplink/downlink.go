@@ -271,7 +271,7 @@ func loadLastBroadcast(notes Notes) (*Mark, error) {
 	}
 	var m Mark
 	if raw, ok := all[noteBroadcast]; !ok || json.Unmarshal(raw, &m) != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // an unreadable note is as good as none
 	}
 	return &m, nil
 }

@@ -74,7 +74,7 @@ func TestBacklogDrains(t *testing.T) {
 			began := time.Now()
 			fillJournal(t, j, n, 300)
 			t.Logf("stored %d events in %s", n, time.Since(began).Round(time.Millisecond))
-			url := ""
+			var url string
 			if c.broker == "mosquitto" {
 				url = newMosquitto(t).url()
 			} else {

@@ -223,7 +223,7 @@ func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // testLog shows what is logged with -v, and fails the test on an error: the
 // uplink has no errors that a test may cause, only links that are lost.
 func testLog(t *testing.T) *slog.Logger {
-	var h slog.Handler = slog.DiscardHandler
+	h := slog.DiscardHandler
 	if testing.Verbose() {
 		h = slog.NewTextHandler(t.Output(), nil)
 	}

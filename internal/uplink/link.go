@@ -39,7 +39,8 @@ type link struct {
 // receive function is called from one goroutine for each message, in order; it
 // must not block. A panic in it cuts the link.
 func dial(ctx context.Context, cfg *Config, broker *url.URL, will []byte, log *slog.Logger,
-	receive func(mqtt.Message)) (*link, error) {
+	receive func(mqtt.Message),
+) (*link, error) {
 	password, err := cfg.password()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCredentials, err)
