@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 	devStart   = 20 * time.Second // how long everything may take to answer
 	outageWait = 5 * time.Second  // of normal life before --outage cuts the uplink
 	alertEvery = 15 * time.Second
+
+	// devOrigins are where developers serve the dashboard from (contract §1.7).
+	devOrigins = "http://localhost:5173,http://localhost:5177,http://localhost:3000,http://localhost:4173," +
+		"http://localhost:5000,http://localhost:8080,http://localhost:8081"
 )
 
 // devOptions is what `dev` can be asked for.
@@ -142,11 +147,15 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 
 	// The broker outlives the box, so that the box can say goodbye to it.
 	brokerCtx, stopBroker := context.WithCancel(context.WithoutCancel(ctx))
-	brokerDone := make(chan error, 1)
-	go func() { brokerDone <- broker.Run(brokerCtx) }()
+	var (
+		brokering sync.WaitGroup
+		brokerErr error
+	)
+	brokering.Go(func() { brokerErr = broker.Run(brokerCtx) })
 	defer func() {
 		stopBroker()
-		err = errors.Join(err, <-brokerDone)
+		brokering.Wait()
+		err = errors.Join(err, brokerErr)
 	}()
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -216,6 +225,7 @@ func devConfig(o devOptions, state, secret, brokerURL string) (config.Config, er
 		"state_dir":                state,
 		"socket":                   filepath.Join(state, "avoqado-edge.sock"),
 		"lan.listen":               o.listen,
+		"lan.cors_origins":         devOrigins,
 		"auth.access_token_secret": secret,
 		"uplink.brokers":           brokerURL,
 		"uplink.confirm":           "backend",

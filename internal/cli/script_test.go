@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		"avoqado-edge": func() {
 			os.Exit(Main(context.Background(), os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 		},
+		"stubborn": stubborn,
 	})
 }
 
