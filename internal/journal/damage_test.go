@@ -567,3 +567,43 @@ func TestDamagedCursor(t *testing.T) {
 		t.Fatalf("state %v, %v", entries, err)
 	}
 }
+
+// TestDamagedFreelist names a page with events as free: bbolt would write the
+// next batch over them.
+func TestDamagedFreelist(t *testing.T) {
+	o := Options{Now: small.Now}
+	b := start(t, newJournal(t, o), o)
+	for n := 1; n <= 100; n++ {
+		b.append(n)
+	}
+	b.stop()
+	path := b.segments[0].path
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta, err := newestMeta(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := int64(order.Uint64(meta[32:]))
+	taken := order.AppendUint64(nil, order.Uint64(meta[16:])) // the root page
+	if _, err := f.WriteAt(taken, free*pageSize+pageHeader); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Check(b.dir); err != nil || r.OK() || r.Events != 100 {
+		t.Fatalf("check: %v, %+v", err, r)
+	}
+	epoch := b.Epoch()
+	b = start(t, b.dir, o)
+	b.fill(101, 200)
+	if s := b.Stats(); s.Segments != 2 || s.Damages != 1 || b.Epoch() != epoch {
+		t.Fatalf("stats %+v", s)
+	}
+	b.wantSamples(b.all(), 1, 200)
+	b = b.restart(o)
+	b.wantSamples(b.all(), 1, 200)
+}
