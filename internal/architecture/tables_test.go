@@ -108,7 +108,6 @@ var packageVars = map[string]string{
 	"internal/event.settlers":        "column of the catalogue",
 	"internal/journal.castagnoli":    "table of a checksum",
 	"internal/journal.order":         "byte order of bbolt's pages",
-	"internal/journal.statePrefix":   "prefix of bucket names",
 	"internal/simulate.menu":         "table of what is sold",
 	"internal/simulate.roles":        "table of who sells",
 }

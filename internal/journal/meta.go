@@ -30,9 +30,10 @@ const (
 var (
 	journalBucket = []byte("journal")
 	cursorsBucket = []byte("cursors")
-	statePrefix   = "state/"
 	newestSegment = []byte("newest")
 )
+
+const statePrefix = "state/"
 
 type meta struct {
 	path     string
