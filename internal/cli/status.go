@@ -133,6 +133,9 @@ func describeUplink(u api.UplinkStatus) string {
 	if u.Error != "" {
 		text += ": " + u.Cause + ": " + u.Error
 	}
+	if u.Rejected > 0 {
+		text += fmt.Sprintf("; %s from the cloud could not be used", plural(u.Rejected, "message"))
+	}
 	return text
 }
 

@@ -14,8 +14,9 @@ import (
 
 // Thresholds above which the status says that someone should look.
 const (
-	lowDisk    = 256 << 20        // bytes free
-	oldBacklog = 15 * time.Minute // age of the oldest event the cloud does not have
+	rejectedFor = time.Hour        // after a message from the cloud could not be used
+	lowDisk     = 256 << 20        // bytes free
+	oldBacklog  = 15 * time.Minute // age of the oldest event the cloud does not have
 )
 
 // Status returns how the box is. Safe for concurrent use.
@@ -42,8 +43,8 @@ func (d *Daemon) Status() api.Status {
 	if st.Disk.TotalBytes > 0 && st.Disk.FreeBytes < lowDisk {
 		look("only %d MiB are free on the disk of %s", st.Disk.FreeBytes>>20, d.cfg.StateDir)
 	}
-	if st.Uplink.Rejected > 0 {
-		look("%d messages from the cloud could not be used", st.Uplink.Rejected)
+	if at := st.Uplink.RejectedAt; !at.IsZero() && now.Sub(at) < rejectedFor {
+		look("%d of the cloud's messages could not be used, the last at %s", st.Uplink.Rejected, at.Local().Format(time.TimeOnly))
 	}
 	if st.Discovery.State == "failing" {
 		look("mDNS: %s", st.Discovery.Error)
@@ -101,7 +102,7 @@ func (d *Daemon) uplinkStatus() api.UplinkStatus {
 	st := api.UplinkStatus{
 		State: string(u.State), Since: u.Since.UTC(), Broker: u.Broker, Confirm: string(u.Confirm),
 		InFlight: u.InFlight, Connects: u.Connects,
-		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected,
+		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected, RejectedAt: u.RejectedAt,
 	}
 	// A failure that was overcome is history, not state.
 	if u.Failure != nil && u.State != uplink.Online {

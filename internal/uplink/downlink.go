@@ -157,7 +157,7 @@ func (d *downlink) handle(ctx context.Context, it item) error {
 		if err := d.u.kept.keep(it.topic, it.size, it.body, bad, now()); err != nil {
 			return fmt.Errorf("%w: %w", errJournal, err)
 		}
-		d.u.tell(func(st *Status) { st.Rejected++ })
+		d.u.tell(func(st *Status) { st.Rejected++; st.RejectedAt = time.Now().UTC() })
 	}
 	it.message.Ack()
 	return nil

@@ -44,6 +44,10 @@ type Status struct {
 	// LastBroadcast is the newest broadcast on disk.
 	LastBroadcast *Mark `json:"lastBroadcast,omitempty"`
 
+	// RejectedAt is when the last message went to the rejected list; zero: none
+	// since the start.
+	RejectedAt time.Time `json:"rejectedAt,omitzero"`
+
 	Counts
 }
 
