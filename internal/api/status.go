@@ -38,17 +38,18 @@ type LANStatus struct {
 
 // UplinkStatus tells how the box stands with the cloud.
 type UplinkStatus struct {
-	State    string    `json:"state"` // off, online, connecting or offline
-	Since    time.Time `json:"since,omitzero"`
-	Broker   string    `json:"broker,omitempty"`
-	Confirm  string    `json:"confirm,omitempty"` // broker or backend
-	Cause    string    `json:"cause,omitempty"`   // why offline: refused, dns, tls, credentials, …
-	Error    string    `json:"error,omitempty"`
-	InFlight int       `json:"inFlight"`
-	Connects uint64    `json:"connects"` // connections that came up since the start
-	Resent   uint64    `json:"resent"`   // times the box went back to its cursor
-	Received uint64    `json:"received"` // broadcasts stored
-	Rejected uint64    `json:"rejected"` // messages that could not be read or were not allowed
+	State      string    `json:"state"` // off, online, connecting or offline
+	Since      time.Time `json:"since,omitzero"`
+	Broker     string    `json:"broker,omitempty"`
+	Confirm    string    `json:"confirm,omitempty"` // broker or backend
+	Cause      string    `json:"cause,omitempty"`   // why offline: refused, dns, tls, credentials, …
+	Error      string    `json:"error,omitempty"`
+	InFlight   int       `json:"inFlight"`
+	Connects   uint64    `json:"connects"`            // connections that came up since the start
+	Resent     uint64    `json:"resent"`              // times the box went back to its cursor
+	Received   uint64    `json:"received"`            // broadcasts stored
+	Rejected   uint64    `json:"rejected"`            // messages that could not be read or were not allowed
+	RejectedAt time.Time `json:"rejectedAt,omitzero"` // when the last one came
 }
 
 // JournalStatus tells what is kept, and what the cloud does not have yet.
