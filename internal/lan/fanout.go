@@ -279,9 +279,10 @@ func (f *fanout) enter(a admission) {
 }
 
 // replay sends the replayable events behind the session's position, marked.
-// A recipient without a position takes that of its role: what the role has
-// heard is not told again to each newcomer. What was for this one recipient by
-// name the role cannot have heard in its place.
+// A recipient without a position, who was never here, is not told what staff
+// said to each other before; what the cloud said it is told from the position
+// of its role on, so that somebody hears it and not each newcomer again. What
+// was for this one recipient by name the role cannot have heard in its place.
 func (f *fanout) replay(sess *session, now time.Time) {
 	s := f.server
 	after, own := s.positions.of(sess.recipient())
@@ -289,7 +290,7 @@ func (f *fanout) replay(sess *session, now time.Time) {
 	if !own {
 		byRole, _ = s.positions.of(roleKey(sess.grant.Role))
 	}
-	from := byRole // what it is taken to have heard
+	from := f.seen() // what it is taken to have heard
 	for i := range f.window {
 		e := &f.window[i]
 		row, ok := event.Lookup(e.Kind)
@@ -298,6 +299,9 @@ func (f *fanout) replay(sess *session, now time.Time) {
 		}
 		mine, named := sess.hears(e.Audience)
 		if !mine || (e.Seq <= byRole && !named) || e.Seq <= after {
+			continue
+		}
+		if !own && !named && e.Origin != event.Cloud {
 			continue
 		}
 		if e.Origin == event.Terminal && e.Actor == sess.grant.Subject && e.Terminal == sess.terminal {

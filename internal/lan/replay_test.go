@@ -107,6 +107,22 @@ func TestReplayToNewcomers(t *testing.T) {
 	if got := b.connect(auth.Grant{Subject: "w3", Role: event.Waiter}, "avqd-5").want("system_alert"); got != replayed(4) {
 		t.Errorf("got %s", got)
 	}
+
+	// What staff said to each other before is not for who was never here, but
+	// for who is back.
+	b.leave(waiter)
+	local := alert(5, event.Audience{})
+	local.Origin, local.Actor = event.Terminal, "m1"
+	b.journal.append(local)
+	until(t, "all is shown", func() bool { return b.Stats().Shown == b.journal.Stored() })
+	cook := b.connect(auth.Grant{Subject: "k1", Role: event.Kitchen}, "")
+	if got := cook.want("system_alert"); got != replayed(2) { // the cloud's
+		t.Errorf("got %s", got)
+	}
+	b.quiet(cook, "system_alert")
+	if got := b.as(event.Waiter).want("system_alert"); got != replayed(5) {
+		t.Errorf("got %s", got)
+	}
 }
 
 // TestSenderIsNoWitness has the only manager send an alert to managers.
