@@ -49,7 +49,11 @@ cover: ## Run the quick tests and show what they cover (coverage.html)
 	go tool cover -func=coverage.out | tail -n 1
 
 .PHONY: bench
-bench: ## Run the benchmarks (BENCH=pattern)
+bench: ## Measure the journal beside its peers on this disk (ARGS="-quick"; about five minutes)
+	cd scripts/bench && go build -trimpath -o ../../bin/bench . && cd ../.. && bin/bench -dir bin $(ARGS)
+
+.PHONY: bench-go
+bench-go: ## Run the benchmarks in the packages (BENCH=pattern)
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
 .PHONY: fmt

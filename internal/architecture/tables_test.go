@@ -35,10 +35,11 @@ var arrows = map[string][]string{
 	// Only tests import these.
 	"internal/architecture": {},
 	"internal/boxtest":      anything,
+	"scripts/bench":         anything, // a module of its own, and no part of the daemon
 }
 
 // testOnly lists the packages whose every file counts as a test file.
-var testOnly = []string{"internal/architecture", "internal/boxtest"}
+var testOnly = []string{"internal/architecture", "internal/boxtest", "scripts/bench"}
 
 // wall says which packages may import a library. Each owner must: a library
 // that nobody needs any more goes.
@@ -75,6 +76,10 @@ var walls = []wall{
 	// Tests alone.
 	{library: "pgregory.net/rapid"},
 	{library: "github.com/rogpeppe/go-internal"},
+
+	// What the journal is measured against, in scripts/bench alone.
+	{library: "github.com/cockroachdb/pebble"},
+	{library: "modernc.org/sqlite"},
 }
 
 // The sizes beyond which a thing is two things.
