@@ -129,7 +129,6 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 func TestFloodOfBroadcasts(t *testing.T) {
 	broker := newMosquitto(t) // the embedded one delivers again in any order
 	backend := startBackend(t, broker.url(), false)
-	until(t, "back-end listens", backend.Online)
 	j := newMemory()
 	gate := make(chan struct{})
 	var once sync.Once

@@ -81,7 +81,6 @@ func TestBacklogDrains(t *testing.T) {
 				url = startBroker(t, "127.0.0.1:0").URL()
 			}
 			backend := startBackend(t, url, false)
-			until(t, "back-end listens", backend.Online)
 			u := newUplink(t, j, url, func(cfg *Config) { cfg.Confirm, cfg.Compress = c.mode, c.compress })
 			began = time.Now()
 			running(t, "uplink", u.Run)

@@ -269,6 +269,8 @@ func startBackend(t *testing.T, broker string, acceptHoles bool) *cloud.Backend 
 	}
 	t.Cleanup(func() { _ = b.Close() })
 	running(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	// What is published before it listens is lost, and in Broker mode for good.
+	until(t, "back-end listens", b.Online)
 	return b
 }
 

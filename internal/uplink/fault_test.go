@@ -45,7 +45,6 @@ func TestBrokerRestartedInBrokerMode(t *testing.T) {
 	broker := newMosquitto(t)
 	j := newMemory()
 	backend := startBackend(t, broker.url(), true)
-	until(t, "back-end listens", func() bool { return backend.Online() })
 	u := newUplink(t, j, broker.url(), func(c *Config) { c.Confirm = Broker })
 	running(t, "uplink", u.Run)
 	for i := range 3 {
@@ -266,7 +265,6 @@ func TestNextBrokerIsTried(t *testing.T) {
 func TestShutdownLeavesNothing(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
 	backend := startBackend(t, broker.URL(), false)
-	until(t, "back-end listens", func() bool { return backend.Online() })
 	mine := func() (n int) {
 		buf := make([]byte, 1<<20)
 		stacks := string(buf[:runtime.Stack(buf, true)])
