@@ -19,10 +19,6 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// listenClient is the name of `cloud listen` at a broker. It is not that of a
-// back-end: two clients of one name would throw each other out.
-const listenClient = "avoqado-listen"
-
 func newCloud(s Streams) *cobra.Command {
 	return group("cloud", "Stand in for the central back-end on a broker: listen, send", newCloudListen(s), newCloudSend(s))
 }
@@ -106,7 +102,7 @@ broker that a real back-end listens on: the boxes believe its confirmations.`,
 			}
 		}
 		backend, err := cloud.OpenBackend(cloud.BackendConfig{
-			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes, ClientID: listenClient,
+			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes,
 		}, wordyLog(s.Err))
 		if err != nil {
 			return err

@@ -31,7 +31,8 @@ type BackendConfig struct {
 	Prefix string
 
 	// ClientID names the session the broker keeps for the back-end while it is
-	// away; default avoqado-backend.
+	// away. Default: a name that the file keeps, so that two back-ends, of which
+	// a broker would throw one out for the other, never share one by accident.
 	ClientID string
 
 	// AcceptHoles commits what comes behind a hole instead of waiting for the
@@ -64,9 +65,6 @@ const maxBatch = 1 << 20
 // OpenBackend opens or makes the file and returns a back-end that listens once
 // Run is called. Close it after Run.
 func OpenBackend(cfg BackendConfig, log *slog.Logger) (*Backend, error) {
-	if cfg.ClientID == "" {
-		cfg.ClientID = "avoqado-backend"
-	}
 	if cfg.Prefix == "" {
 		return nil, errors.New("open back-end: no topic prefix")
 	}
@@ -75,12 +73,17 @@ func OpenBackend(cfg BackendConfig, log *slog.Logger) (*Backend, error) {
 		return nil, fmt.Errorf("open back-end store: %w", err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range []string{effects, positions} {
+		for _, name := range []string{effects, positions, self} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return fmt.Errorf("make bucket: %w", err)
 			}
 		}
-		return nil
+		if cfg.ClientID != "" {
+			return nil
+		}
+		var err error
+		cfg.ClientID, err = clientID(tx.Bucket([]byte(self)))
+		return err
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open back-end store: %w", err), db.Close())

@@ -221,6 +221,35 @@ func TestBackendSessionIsKept(t *testing.T) {
 	until(t, "confirmed", func() bool { return x.heard() == "50" })
 }
 
+// TestBackendsBesideEachOther has two with files of their own listen at one
+// broker: neither takes the other's session, and each keeps its name.
+func TestBackendsBesideEachOther(t *testing.T) {
+	broker := startBroker(t)
+	access := Access{Broker: broker.URL()}
+	path := filepath.Join(t.TempDir(), "a.db")
+	a, b := openBackend(t, BackendConfig{Access: access, Path: path}), openBackend(t, BackendConfig{Access: access})
+	stop := running(t, func(ctx context.Context) error { return a.Run(ctx, nil) })
+	running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
+	until(t, "both listen", func() bool { return a.Online() && b.Online() })
+	x := newBox(t, broker.URL(), "b1")
+	x.send(t, "/events", batchOf("b1", 1, 50))
+	until(t, "both have it all", func() bool {
+		n, _ := a.Count()
+		m, _ := b.Count()
+		return n == 50 && m == 50
+	})
+	if !a.Online() || !b.Online() {
+		t.Error("one threw the other out")
+	}
+	stop()
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again := openBackend(t, BackendConfig{Access: access, Path: path}); again.cfg.ClientID != a.cfg.ClientID || again.cfg.ClientID == b.cfg.ClientID {
+		t.Errorf("called %s, then %s; the other one %s", a.cfg.ClientID, again.cfg.ClientID, b.cfg.ClientID)
+	}
+}
+
 // The back-end in a process of its own, killed while it works: every event has
 // its effect once.
 func TestBackendKilled(t *testing.T) {

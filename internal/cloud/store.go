@@ -2,11 +2,13 @@ package cloud
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,11 +16,26 @@ import (
 )
 
 // The buckets: effects in committed order (big-endian counter → Effect), and
-// for each source and epoch how far it is committed (→ event.Seq).
+// for each source and epoch how far it is committed (→ event.Seq), and what the
+// back-end is called at a broker.
 const (
 	effects   = "effects"
 	positions = "positions"
+	self      = "self"
 )
+
+// clientID returns the name that the file keeps, making it up the first time.
+func clientID(b *bolt.Bucket) (string, error) {
+	key := []byte("clientId")
+	if name := b.Get(key); name != nil {
+		return string(name), nil
+	}
+	name := "avoqado-" + strings.ToLower(rand.Text())[:15] // 23 characters every broker takes
+	if err := b.Put(key, []byte(name)); err != nil {
+		return "", fmt.Errorf("keep the name at the broker: %w", err)
+	}
+	return name, nil
+}
 
 // Effect is what the back-end keeps of an event. In place of a table of
 // payments and orders it simply has them all, in committed order.
