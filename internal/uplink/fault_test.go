@@ -264,7 +264,7 @@ func TestNextBrokerIsTried(t *testing.T) {
 // Run returns promptly whatever the link does, and leaves nothing behind.
 func TestShutdownLeavesNothing(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
-	backend := startBackend(t, broker.URL(), false)
+	startBackend(t, broker.URL(), false)
 	mine := func() (n int) {
 		buf := make([]byte, 1<<20)
 		stacks := string(buf[:runtime.Stack(buf, true)])
