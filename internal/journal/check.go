@@ -101,6 +101,9 @@ func (s *segment) check(limit event.Seq) SegmentReport {
 	scan, err := s.scan()
 	if a, aboutErr := s.info(); aboutErr == nil {
 		r.Epoch, r.Sealed = a.epoch, a.sealed
+		if limit == 0 && a.sealed {
+			limit = a.last
+		}
 		if err == nil && a.sealed {
 			err = s.checkSeal(a, &scan)
 		}
@@ -140,7 +143,7 @@ func (s *segment) check(limit event.Seq) SegmentReport {
 
 // checkSeal compares what the segment was sealed with to what is in it.
 func (s *segment) checkSeal(a about, scan *scanned) error {
-	if a.last != max(scan.last, s.first-1) {
+	if end := max(scan.last, s.first-1); a.last < end || a.last > end && !a.salvaged {
 		return fmt.Errorf("%w: it was sealed at %d and ends at %d", ErrDamaged, a.last, scan.last)
 	}
 	if len(scan.damaged) > 0 {

@@ -241,7 +241,7 @@ func (j *Journal) resume() error {
 	}
 	var cause error
 	if n := len(j.segments); n > 0 {
-		end, err := j.resumeSegment(n - 1)
+		end, err := j.resumeSegment(n-1, known)
 		if errors.Is(err, ErrNewer) || err != nil && !isDamage(err) {
 			return err
 		}
@@ -281,8 +281,9 @@ func (j *Journal) beginEpoch(cause error) error {
 
 // resumeSegment opens the newest segment, for writing if it is sound, and
 // returns its last seq. An error of damage says that its end is not known; the
-// seq is then that of the last event that can be read.
-func (j *Journal) resumeSegment(i int) (end event.Seq, err error) {
+// seq is then that of the last event that can be read, or that is known to have
+// existed.
+func (j *Journal) resumeSegment(i int, known event.Seq) (end event.Seq, err error) {
 	w := &j.writer
 	before := j.segments[i]
 	s, err := openWritable(before.path, before.first, j.o.mapped(), &j.pool, &j.disk)
@@ -290,34 +291,50 @@ func (j *Journal) resumeSegment(i int) (end event.Seq, err error) {
 		if !isDamage(err) || errors.Is(err, ErrNewer) {
 			return 0, err
 		}
-		// Perhaps it can still be read.
+		// Perhaps some of it can still be read.
 		r, readErr := before.scan()
 		if readErr != nil && !isDamage(readErr) {
 			return 0, readErr
 		}
-		return max(r.last, before.first-1), err
+		return j.resumeSalvaged(before, 0, max(r.last, before.first-1, known), err)
 	}
 	j.segments[i] = s
 	r, err := s.scan()
 	end = max(r.last, s.first-1)
-	if err != nil {
-		s.kill(err)
-		return end, err
+	if s.about.sealed {
+		end = max(end, s.about.last)
 	}
-	for _, lost := range r.damaged {
-		j.o.Log.Error("events are damaged", "from", lost.From, "to", lost.To)
-		j.counts.Damages++
+	if err != nil {
+		return j.resumeSalvaged(s, 0, end, err)
+	}
+	if r.rotten { // its end is known, whatever becomes of the rest
+		_, _ = j.resumeSalvaged(s, end, end, ErrDamaged)
+		return end, nil
 	}
 	if err := s.file.checkPages(); err != nil {
 		j.o.Log.Error("segment is not written again", "first", s.first, "err", err)
 		j.counts.Damages++
 		return end, s.release()
 	}
-	if s.about.sealed || len(r.damaged) > 0 || s.about.epoch != j.epoch {
+	if s.about.sealed || s.about.epoch != j.epoch {
 		return end, s.release()
 	}
 	w.active, w.keys, w.newest, w.records = s, r.keys, r.newest, r.bytes
+	s.writing.Store(true)
 	return end, nil
+}
+
+// resumeSalvaged salvages the newest segment, whose damage is cause; known and
+// atLeast as in salvageSegment. It returns cause, and the last seq.
+func (j *Journal) resumeSalvaged(s *segment, known, atLeast event.Seq, cause error) (end event.Seq, err error) {
+	if err := s.release(); err != nil {
+		j.o.Log.Warn("close damaged segment", "first", s.first, "err", err)
+	}
+	next, report, err := j.replaceSalvaged(s, known, atLeast)
+	if err != nil { // logged; what can be read of it still can
+		return max(known, atLeast), cause
+	}
+	return max(report.Last, next.first-1), cause
 }
 
 // Close releases all files and the lock. Whatever still waits to be stored, if

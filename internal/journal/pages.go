@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -36,24 +37,38 @@ func (f *boltFile) checkMetas() error {
 	return err
 }
 
-// newestMeta returns the meta that rules, if both are sound.
+// checkFile checks the structure of a bbolt file that nobody writes, without
+// opening it as such.
+func checkFile(path string) error {
+	raw, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	f := boltFile{raw: raw}
+	return errors.Join(f.checkPages(), raw.Close())
+}
+
+// newestMeta returns the meta that rules, nil if neither is sound. An error
+// says that one of them is not.
 func newestMeta(f *os.File) (newest []byte, err error) {
 	for page := range int64(2) {
 		b := make([]byte, pageHeader+metaSize)
-		if _, err := f.ReadAt(b, page*pageSize); err != nil {
-			return nil, fmt.Errorf("%w: meta page %d: %w", ErrDamaged, page, err)
+		if _, readErr := f.ReadAt(b, page*pageSize); readErr != nil {
+			err = fmt.Errorf("%w: meta page %d: %w", ErrDamaged, page, readErr)
+			continue
 		}
 		meta := b[pageHeader:]
 		h := fnv.New64a()
 		_, _ = h.Write(meta[:56]) // never fails
 		if h.Sum64() != order.Uint64(meta[56:]) {
-			return nil, fmt.Errorf("%w: meta page %d", ErrDamaged, page)
+			err = fmt.Errorf("%w: meta page %d", ErrDamaged, page)
+			continue
 		}
 		if newest == nil || order.Uint64(meta[48:]) > order.Uint64(newest[48:]) {
 			newest = meta
 		}
 	}
-	return newest, nil
+	return newest, err
 }
 
 // checkPages checks that each page is in use once, or free once. It must hold

@@ -39,6 +39,7 @@ type queue struct {
 	bytes   int64
 	room    chan struct{} // closed when room was made; nil: nobody waits for it
 	closed  bool
+	woken   bool   // take returns, with nothing if need be
 	full    uint64 // how often a caller had to wait for room
 }
 
@@ -86,8 +87,9 @@ func (q *queue) put(ctx context.Context, e entry) error {
 	}
 }
 
-// take returns the next batch, waiting for one. When ctx ends it closes the
-// queue, hands out what still waits, and then returns nothing.
+// take returns the next batch, waiting for one; an empty one after wake. When
+// ctx ends it closes the queue, hands out what still waits, and then returns
+// nothing.
 func (q *queue) take(ctx context.Context, into []entry) []entry {
 	for {
 		if ctx.Err() != nil {
@@ -112,15 +114,27 @@ func (q *queue) take(ctx context.Context, into []entry) []entry {
 			close(q.room)
 			q.room = nil
 		}
-		closed := q.closed
+		closed, woken := q.closed, q.woken
+		q.woken = false
 		q.mu.Unlock()
-		if len(batch) > 0 || closed {
+		if len(batch) > 0 || closed || woken {
 			return batch
 		}
 		select {
 		case <-q.filled:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// wake has the writer look up from waiting.
+func (q *queue) wake() {
+	q.mu.Lock()
+	q.woken = true
+	q.mu.Unlock()
+	select {
+	case q.filled <- struct{}{}:
+	default:
 	}
 }
 
@@ -152,6 +166,13 @@ func (q *queue) close() {
 		close(q.room)
 		q.room = nil
 	}
+}
+
+// ended reports whether the queue is closed and empty.
+func (q *queue) ended() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed && len(q.waiting) == 0
 }
 
 // drain closes the queue and returns what waits.

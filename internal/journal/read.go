@@ -43,6 +43,12 @@ func (j *Journal) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event,
 		}
 		if err != nil {
 			if lost, ok := errors.AsType[*LostError](err); ok {
+				if !errors.Is(err, errSalvaged) && j.mend(s) {
+					continue
+				}
+				if s.writing.Load() { // mended as soon as the writer has left it
+					return nil, fmt.Errorf("read events after %d: segment %d is about to be salvaged: %w", after, s.first, lost.Err)
+				}
 				j.reportLost(lost)
 			}
 			return nil, fmt.Errorf("read events after %d: %w", after, err)
@@ -110,6 +116,9 @@ func (j *Journal) Find(id string) (event.Event, error) {
 		})
 		if found != 0 {
 			return j.event(found)
+		}
+		if isDamage(err) && j.mend(s) {
+			return j.Find(id)
 		}
 		if err != nil && !isDamage(err) && !errors.Is(err, errTrimmed) {
 			return event.Event{}, fmt.Errorf("find event: %w", err)

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -108,7 +109,7 @@ func (s *segment) read(from, limit event.Seq, maxEvents, maxBytes int) ([]event.
 			}
 			if first > next { // a hole in the file
 				if len(events) == 0 && lost == nil {
-					lost = &LostError{From: next, To: first - 1, Err: ErrDamaged}
+					lost = &LostError{From: next, To: min(first-1, limit), Err: info.hole()}
 				}
 				return false
 			}
@@ -153,7 +154,10 @@ func (s *segment) read(from, limit event.Seq, maxEvents, maxBytes int) ([]event.
 	case err != nil && !isDamage(err):
 		return nil, err
 	}
-	return nil, &LostError{From: from, To: limit, Err: err} // the file ends early
+	if err == nil { // the file ends early
+		err = info.hole()
+	}
+	return nil, &LostError{From: from, To: limit, Err: err}
 }
 
 // scanned is what reading a whole segment tells.
@@ -163,6 +167,15 @@ type scanned struct {
 	bytes   int64     // of all records
 	keys    keyIndex
 	damaged []LostError
+	rotten  bool // not all of damaged is what an earlier salvage did not find
+}
+
+// hole says why records are not in a file whose structure is sound.
+func (a about) hole() error {
+	if a.salvaged {
+		return errSalvaged
+	}
+	return ErrDamaged
 }
 
 // scan reads the whole segment, verifying every record. An error says that it
@@ -170,16 +183,21 @@ type scanned struct {
 func (s *segment) scan() (scanned, error) {
 	r := scanned{keys: keyIndex{}}
 	next := s.first
+	info, err := s.info()
+	if err != nil {
+		return r, err
+	}
 	lose := func(from, to event.Seq, err error) {
+		r.rotten = r.rotten || !errors.Is(err, errSalvaged)
 		if n := len(r.damaged); n > 0 && r.damaged[n-1].To+1 == from {
 			r.damaged[n-1].To = to
 			return
 		}
 		r.damaged = append(r.damaged, LostError{From: from, To: to, Err: err})
 	}
-	err := s.walk(s.first, func(first event.Seq, batch []byte) bool {
+	err = s.walk(s.first, func(first event.Seq, batch []byte) bool {
 		if first > next {
-			lose(next, first-1, ErrDamaged)
+			lose(next, first-1, info.hole())
 		}
 		r.bytes += int64(len(batch))
 		r.last = batchRecords(first, batch, func(seq event.Seq, record []byte, err error) bool {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -18,7 +19,8 @@ import (
 
 // A segment is one bbolt file with consecutive events. Its buckets:
 //
-//	about           format, epoch, first; when sealed also last, newest, keys, filter
+//	about           format, epoch, first; when sealed also last, newest, keys, filter;
+//	                salvaged, if it was made of what could be read of another
 //	e<first seq>    one per commit: under "r" a uint32 LE count and that many records
 //
 // A bucket per commit looks wasteful and is the opposite: bbolt stores a small
@@ -51,6 +53,7 @@ var (
 	newestKey   = []byte("newest")
 	keysKey     = []byte("keys")
 	filterKey   = []byte("filter")
+	salvagedKey = []byte("salvaged")
 )
 
 type segment struct {
@@ -63,6 +66,10 @@ type segment struct {
 	file  *boltFile // nil: not open
 	about about     // zero until the file was opened once
 	dead  error     // never touch the file again
+
+	writing  atomic.Bool // the writer appends to it
+	suspect  atomic.Bool // damage was met in it: the writer should leave it
+	hopeless atomic.Bool // salvage was tried: it cannot help, or not now
 
 	// keysMu guards what lookups of keys use; see segment.candidates.
 	keysMu sync.Mutex
@@ -77,6 +84,10 @@ type about struct {
 	sealed bool
 	last   event.Seq // when sealed
 	newest time.Time // when sealed: the time of its last event
+
+	// salvaged: it stands for a damaged one, which is in quarantine. Records
+	// that are missing are gone.
+	salvaged bool
 }
 
 func segmentPath(dir string, first event.Seq) string {
@@ -116,33 +127,51 @@ func listSegments(dir string, p *pool) (segments []*segment, temps []string, err
 func createSegment(dir string, first event.Seq, epoch event.Epoch, mapped int64, p *pool, c *counters) (*segment, error) {
 	path := segmentPath(dir, first)
 	temp := path + tempSuffix
-	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
+	s, err := newSegment(temp, about{epoch: epoch, first: first}, mapped, p, c)
+	if err == nil {
+		if err = publish(s.file, temp, path); err == nil {
+			s.path = path
+			return s, nil
+		}
+		err = errors.Join(err, s.release())
+	}
+	return nil, errors.Join(fmt.Errorf("create segment %d: %w", first, err), removeIfThere(temp))
+}
+
+// newSegment makes an empty segment under a temporary name.
+func newSegment(temp string, a about, mapped int64, p *pool, c *counters) (*segment, error) {
+	if err := removeIfThere(temp); err != nil {
 		return nil, err
 	}
 	f, err := openBolt(temp, createFile, mapped, c)
 	if err != nil {
-		return nil, fmt.Errorf("create segment %d: %w", first, err)
+		return nil, err
 	}
 	err = f.update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucket(aboutBucket)
 		if err != nil {
 			return err
 		}
-		return errors.Join(
+		err = errors.Join(
 			putSum(b, formatKey, seqBytes(segmentFormat)),
-			putSum(b, epochKey, []byte(epoch)),
-			putSum(b, firstKey, seqBytes(first)))
+			putSum(b, epochKey, []byte(a.epoch)),
+			putSum(b, firstKey, seqBytes(a.first)))
+		if a.salvaged {
+			err = errors.Join(err, putSum(b, salvagedKey, []byte{1}))
+		}
+		return err
 	})
-	if err == nil {
-		err = publish(f, temp, path)
-	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("create segment %d: %w", first, err), f.close(), os.Remove(temp))
+		return nil, errors.Join(err, f.close())
 	}
-	return &segment{
-		path: path, first: first, pool: p, file: f,
-		about: about{epoch: epoch, first: first},
-	}, nil
+	return &segment{path: temp, first: a.first, pool: p, file: f, about: a}, nil
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // publish gives a complete file its name, durably.
@@ -197,6 +226,9 @@ func (s *segment) readAbout(f *boltFile) error {
 		newest, err2 := getSum(b, newestKey)
 		if err1 == nil && err2 == nil && newest != nil { // else it is read as if never sealed
 			a.sealed, a.last, a.newest = true, getSeq(last), getTime(newest)
+		}
+		if salvaged, err := getSum(b, salvagedKey); err == nil && salvaged != nil {
+			a.salvaged = true
 		}
 		info, err := f.raw.Stat()
 		if err != nil {

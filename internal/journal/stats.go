@@ -20,6 +20,8 @@ type Stats struct {
 	BytesWritten int64 // by bbolt to its files; the file system adds its own
 	Fsyncs       int64 // fdatasync, fsync and directory syncs
 
+	Quarantine []Quarantined // damaged files kept for people, oldest first
+
 	QueueEvents int    // waiting for the next commit
 	QueueBytes  int64  // of their records
 	QueueFull   uint64 // callers that had to wait for room
@@ -33,6 +35,7 @@ type Counters struct {
 	Events     uint64 // stored, without duplicates
 	Trimmed    uint64 // segments deleted
 	Damages    uint64 // findings of damage at open and after failed writes
+	Salvaged   uint64 // events found in damaged segments, which have new ones now
 	LostRanges uint64 // ranges that readers met and could not read
 	LostEvents uint64 // events in them
 }
@@ -55,6 +58,7 @@ func (j *Journal) Stats() Stats {
 		Fsyncs:       j.disk.syncs.Load(),
 	}
 	s.Cursors, _, _, _ = j.meta.snapshot()
+	s.Quarantine, _ = listQuarantine(j.dir) // unreadable: nothing can be told
 	s.QueueEvents, s.QueueBytes = j.queue.depth()
 	j.queue.mu.Lock()
 	s.QueueFull = j.queue.full

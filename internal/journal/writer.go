@@ -31,6 +31,9 @@ type writer struct {
 
 // leave lets go of the active segment: the next event opens a new one.
 func (w *writer) leave() {
+	if w.active != nil {
+		w.active.writing.Store(false)
+	}
 	w.active, w.full, w.keys, w.newest, w.records = nil, false, nil, time.Time{}, 0
 }
 
@@ -44,11 +47,16 @@ func (j *Journal) Run(ctx context.Context) error {
 	batch := make([]entry, 0, batchEvents)
 	for {
 		batch = j.queue.take(ctx, batch)
-		if len(batch) == 0 {
+		if len(batch) == 0 && j.queue.ended() {
 			break
 		}
-		j.commit(batch)
-		clear(batch)
+		if s := j.writer.active; s != nil && s.suspect.Load() {
+			j.abandon(fmt.Errorf("%w: met while reading", ErrDamaged))
+		}
+		if len(batch) > 0 {
+			j.commit(batch)
+			clear(batch)
+		}
 	}
 	wg.Wait()
 	j.finish()
@@ -131,6 +139,7 @@ func (j *Journal) commit(batch []entry) {
 		size, err := w.active.append(w.next, buf)
 		if err != nil {
 			err = fmt.Errorf("store events: %w", err)
+			j.setUnwell(err)
 			j.abandon(err)
 			refuse(batch, err)
 			return
@@ -248,6 +257,8 @@ func (j *Journal) findKey(key string) (*event.Event, error) {
 				return e, err
 			}
 		case errors.Is(err, errTrimmed):
+		case isDamage(err) && j.mend(s):
+			return j.findKey(key)
 		case isDamage(err):
 			last := j.writer.next - 1
 			if i+1 < len(segments) {
@@ -271,7 +282,9 @@ func (j *Journal) ready() error {
 	if w.active != nil {
 		s := w.active
 		if err := s.seal(w.next-1, w.newest, w.keys); err != nil {
-			j.abandon(fmt.Errorf("seal segment %d: %w", s.first, err))
+			err = fmt.Errorf("seal segment %d: %w", s.first, err)
+			j.setUnwell(err)
+			j.abandon(err)
 		} else {
 			w.leave()
 			if err := s.release(); err != nil {
@@ -318,6 +331,7 @@ func (j *Journal) beginSegment() error {
 	j.mu.Unlock()
 	w.leave()
 	w.active, w.keys = s, keyIndex{}
+	s.writing.Store(true)
 	if err := j.meta.setNewest(first); err != nil {
 		// Only a hint for the next start, which does without it.
 		j.o.Log.Warn("note newest segment", "err", err)
@@ -362,43 +376,61 @@ func (j *Journal) writeRescued() error {
 	return nil
 }
 
-// abandon gives up the active segment after a failed write. What the kernel
-// says about such a file from then on is not to be trusted (a second fsync may
-// succeed without the data being there), so it is never written again. It is
-// opened anew for reading, and read through: acknowledged events that it does
-// not return come from memory. The batch that failed is void, whether it
-// reached the disk or not: the next segment's name says where history goes on.
+// abandon gives up the active segment after a failed write, or when damage was
+// met in it. What the kernel says about such a file from then on is not to be
+// trusted (a second fsync may succeed without the data being there), so it is
+// never written again. It is opened anew for reading, and read through:
+// acknowledged events that it does not return come from memory, or by salvage.
+// The batch that failed is void, whether it reached the disk or not: the next
+// segment's name says where history goes on.
 func (j *Journal) abandon(cause error) {
 	w := &j.writer
 	s := w.active
-	j.setUnwell(cause)
 	j.o.Log.Error("segment abandoned", "first", s.first, "err", cause)
 	s.keysMu.Lock()
 	s.keys = w.keys
 	s.keysMu.Unlock()
-	w.leave()
 	if err := s.release(); err != nil {
 		j.o.Log.Warn("close failed segment", "first", s.first, "err", err)
 	}
 	r, err := s.scan()
+	w.leave() // not before it was read: now others may salvage it
 	have := r.last
 	if len(r.damaged) > 0 {
 		have = r.damaged[0].From - 1
 	}
 	have = max(have, s.first-1)
-	if have >= w.next-1 {
+	if have >= w.next-1 || j.rescueFrom(have) {
 		return
 	}
-	events, ok := j.tail.read(have, w.next-1, tailEvents, tailBytes*2)
-	if ok && len(events) > 0 && events[len(events)-1].Seq == w.next-1 {
-		w.rescue = events
-		j.o.Log.Warn("rescue events of a failed segment", "from", have+1, "to", w.next-1)
+	j.trimming.Lock()
+	_, report, salvageErr := j.replaceSalvaged(s, w.next-1, 0)
+	j.trimming.Unlock()
+	if salvageErr == nil { // it is known what is gone, as with any other segment
+		for _, lost := range report.Lost {
+			if j.rescueFrom(lost.From - 1) {
+				break
+			}
+		}
 		return
 	}
 	err = errors.Join(cause, err, &LostError{From: have + 1, To: w.next - 1})
 	if err := j.beginEpoch(err); err != nil {
 		j.o.Log.Error("begin epoch", "err", err)
 	}
+}
+
+// rescueFrom takes the events behind have that were acknowledged from memory,
+// to be stored once more; false if memory does not reach back that far.
+func (j *Journal) rescueFrom(have event.Seq) bool {
+	w := &j.writer
+	events, ok := j.tail.read(have, w.next-1, tailEvents, tailBytes*2)
+	if !ok || len(events) == 0 || events[len(events)-1].Seq != w.next-1 {
+		return false
+	}
+	w.rescue = events
+	j.o.Log.Warn("rescue events of a failed segment", "from", have+1, "to", w.next-1)
+	return true
 }
 
 func (j *Journal) setUnwell(err error) {
