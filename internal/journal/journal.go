@@ -56,10 +56,7 @@ func Create(dir string, o Options) error {
 }
 
 func create(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	if err := makeDir(dir); err != nil {
 		return err
 	}
 	lock, err := takeLock(dir)

@@ -69,7 +69,7 @@ func isCut(err error) bool {
 func TestJournalSurvives(t *testing.T) {
 	cuts, s := rounds(t, 60, 100), seed(t)
 	const perDisk = 10
-	d, root := newDisk(t), t.TempDir()
+	d, root := newDisk(t)
 	var total Report
 	defer func() {
 		summary(t, cuts, s, fmt.Sprintf("%d early; changes not durable: %d kept, %d torn, %d lost",

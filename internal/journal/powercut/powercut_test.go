@@ -22,9 +22,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newDisk starts a disk that lives as long as the test.
-func newDisk(t *testing.T) *Disk {
+// newDisk starts a disk that lives as long as the test, and makes a place to
+// mount it.
+func newDisk(t *testing.T) (*Disk, string) {
 	t.Helper()
+	dir := t.TempDir() // to be removed behind the disk
 	d, err := Start()
 	if errors.Is(err, ErrUnavailable) {
 		t.Skip(err)
@@ -37,7 +39,7 @@ func newDisk(t *testing.T) *Disk {
 			t.Errorf("close disk: %v", err)
 		}
 	})
-	return d
+	return d, dir
 }
 
 func must(t *testing.T, errs ...error) {
@@ -125,7 +127,7 @@ func TestForgets(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, dir := newDisk(t), t.TempDir()
+			d, dir := newDisk(t)
 			for _, ordered := range []bool{false, true} {
 				found := map[string]bool{}
 				for seed := range uint64(40) {
@@ -194,7 +196,7 @@ func list(t *testing.T, dir string) string {
 
 // TestTears writes one large block over another: sectors survive one by one.
 func TestTears(t *testing.T) {
-	d, dir := newDisk(t), t.TempDir()
+	d, dir := newDisk(t)
 	path := filepath.Join(dir, "a")
 	const sectors = 32
 	whole, torn := 0, 0
@@ -235,7 +237,7 @@ func TestTears(t *testing.T) {
 // TestAfterTheCut looks at a process that lives on: it reads, through a
 // mapping too, and every change fails.
 func TestAfterTheCut(t *testing.T) {
-	d, dir := newDisk(t), t.TempDir()
+	d, dir := newDisk(t)
 	must(t, d.Format(dir, Plan{Step: 6}))
 	f, err := os.Create(filepath.Join(dir, "a"))
 	must(t, err)
