@@ -1,0 +1,95 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// Compacted says what Compact gave back.
+type Compacted struct {
+	Segments int       // deleted
+	Events   uint64    // in them
+	Bytes    int64     // that they took on disk
+	First    event.Seq // oldest event kept now
+	Left     int64     // bytes that the journal takes now
+}
+
+// Compact trims before its time what every cursor has passed and what is older
+// than keep, whole segments at a time: the one being written stays, and so does
+// what a cursor has not passed. On return the space is free. It may be called
+// concurrently with everything else.
+func (j *Journal) Compact(keep time.Duration) (Compacted, error) {
+	c, err := j.compact(keep)
+	c.First = j.First()
+	c.Left = j.diskBytes() + diskBytes(filepath.Join(j.dir, metaName))
+	if c.Segments > 0 {
+		j.o.Log.Info("journal compacted", "segments", c.Segments, "bytes", c.Bytes, "first", c.First)
+	}
+	if err != nil {
+		return c, fmt.Errorf("compact journal %s: %w", j.dir, err)
+	}
+	return c, nil
+}
+
+func (j *Journal) compact(keep time.Duration) (c Compacted, err error) {
+	if keep <= 0 {
+		keep = math.MinInt64 // even what a clock that was set back calls young
+	}
+	j.trimming.Lock()
+	defer j.trimming.Unlock()
+	for err == nil {
+		s, last := j.passed()
+		if s == nil || s.age(j.o.Now()) <= keep {
+			break
+		}
+		bytes := diskBytes(s.path)
+		if err = os.Remove(s.path); err != nil { // its readers keep it until they are done
+			break
+		}
+		j.mu.Lock()
+		j.segments = j.segments[1:]
+		j.counts.Trimmed++
+		j.mu.Unlock()
+		j.pool.forget(s)
+		s.kill(errTrimmed)
+		c.Segments++
+		c.Events += uint64(last + 1 - s.first)
+		c.Bytes += bytes
+	}
+	if c.Segments > 0 {
+		err = errors.Join(err, syncDir(j.dir))
+	}
+	return c, err
+}
+
+// passed returns the oldest segment and its last seq if every cursor has passed
+// it and it is not the newest.
+func (j *Journal) passed() (*segment, event.Seq) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if len(j.segments) < 2 {
+		return nil, 0
+	}
+	last := j.segments[1].first - 1
+	if _, hindmost, _, ok := j.meta.snapshot(); ok && hindmost < last {
+		return nil, 0
+	}
+	return j.segments[0], last
+}
+
+// Compact does to the journal of a stopped box what [Journal.Compact] does. It
+// opens it as a start would, with the repairs of a start.
+func Compact(dir string, keep time.Duration, o Options) (Compacted, error) {
+	j, err := Open(dir, o)
+	if err != nil {
+		return Compacted{}, err
+	}
+	c, err := j.Compact(keep)
+	return c, errors.Join(err, j.Close())
+}
