@@ -28,6 +28,7 @@ type Journal struct {
 
 	queue  queue
 	tail   tail
+	room   room
 	stored atomic.Uint64
 	trims  chan struct{} // capacity 1: a segment was sealed
 	done   chan struct{} // closed when nothing will be stored any more
@@ -39,6 +40,7 @@ type Journal struct {
 	unwell   error              // why the last commit failed; nil: it did not
 	lost     map[event.Seq]bool // ranges already reported, by their first seq
 	counts   Counters
+	refused  [event.Money + 1]uint64 // for want of room, by class
 
 	trimming sync.Mutex // held by Trim
 
@@ -118,6 +120,7 @@ func open(dir string, o Options) (*Journal, error) {
 		trims: make(chan struct{}, 1),
 		done:  make(chan struct{}),
 		lost:  map[event.Seq]bool{},
+		room:  room{ballast: newBallast(dir, o.BallastBytes)},
 	}
 	if err := j.restore(); err != nil {
 		return nil, errors.Join(err, j.Close())
@@ -125,6 +128,8 @@ func open(dir string, o Options) (*Journal, error) {
 	j.queue.init(o)
 	j.tail.init(j.writer.next)
 	j.stored.Store(uint64(j.writer.next - 1))
+	j.meta.relieve = j.diskFull
+	j.measure()
 	return j, nil
 }
 

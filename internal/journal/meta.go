@@ -38,6 +38,7 @@ const statePrefix = "state/"
 type meta struct {
 	path     string
 	counters *counters
+	relieve  func() bool // makes room on a full disk, if it can; nil before Open is done
 
 	// write is held by whoever changes the file, through its fsync.
 	write sync.Mutex
@@ -145,6 +146,14 @@ func (m *meta) update(fn func(tx *bolt.Tx) error, then func()) error {
 }
 
 func (m *meta) updateLocked(fn func(tx *bolt.Tx) error, then func()) error {
+	err := m.tryLocked(fn, then)
+	if isFull(err) && m.relieve != nil && m.relieve() {
+		err = m.tryLocked(fn, then)
+	}
+	return err
+}
+
+func (m *meta) tryLocked(fn func(tx *bolt.Tx) error, then func()) error {
 	if m.file == nil {
 		return ErrClosed
 	}

@@ -16,6 +16,18 @@ type Options struct {
 	RetainFor   time.Duration
 	RetainBytes int64
 
+	// MaxBytes and MaxEvents cap what is kept, synced or not. As they come
+	// near, and at them, events are refused as on a disk that fills up. Zero:
+	// the disk is the only limit. Segments are then kept small enough for the
+	// oldest to be let go in time.
+	MaxBytes  int64
+	MaxEvents int64
+
+	// BallastBytes is how much disk is kept back, so that cursors can move and
+	// segments be trimmed when it is full; at most a 16th of the disk. Zero:
+	// none.
+	BallastBytes int64
+
 	// QueueEvents and QueueBytes bound what waits for the next commit; who
 	// comes then waits for room. Default 4096 events and 16 MiB.
 	QueueEvents int
@@ -23,6 +35,9 @@ type Options struct {
 
 	Log *slog.Logger     // default: discard
 	Now func() time.Time // wall clock for retention; default time.Now
+
+	// space measures the disk; tests have their own.
+	space func(dir string) (free, total int64, err error)
 }
 
 func (o Options) withDefaults() Options {
@@ -34,6 +49,13 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RetainBytes <= 0 {
 		o.RetainBytes = 1 << 30
+	}
+	if o.MaxBytes > 0 {
+		o.SegmentBytes = min(o.SegmentBytes, max(o.MaxBytes/segmentShare, 4*pageSize))
+		o.RetainBytes = min(o.RetainBytes, o.MaxBytes/2)
+	}
+	if o.space == nil {
+		o.space = diskSpace
 	}
 	if o.QueueEvents <= 0 {
 		o.QueueEvents = 4096
@@ -49,6 +71,9 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// segmentShare is the part of a cap that one segment may take.
+const segmentShare = 8
 
 // mapped is the address space reserved for the active segment: what it grows
 // to, and room for the last batch and the key table.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"path/filepath"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
@@ -22,11 +23,20 @@ type Stats struct {
 
 	Quarantine []Quarantined // damaged files kept for people, oldest first
 
+	Level       Level     // what is given up for want of room
+	LevelReason string    // what is short; empty: nothing
+	LevelSince  time.Time // zero: since Open
+	FreeBytes   int64     // on the file system; below zero: unknown
+	MaxBytes    int64     // the caps; zero: none
+	MaxEvents   int64
+	Ballast     int64             // bytes kept back just now
+	Refused     map[string]uint64 // events refused for want of room, by class
+
 	QueueEvents int    // waiting for the next commit
 	QueueBytes  int64  // of their records
 	QueueFull   uint64 // callers that had to wait for room
 
-	Err error // why events cannot be stored just now; nil: healthy
+	Err error // why no events can be stored just now; nil: healthy
 }
 
 // Counters count since Open.
@@ -63,9 +73,22 @@ func (j *Journal) Stats() Stats {
 	j.queue.mu.Lock()
 	s.QueueFull = j.queue.full
 	j.queue.mu.Unlock()
+	s.MaxBytes, s.MaxEvents, s.Ballast = j.o.MaxBytes, j.o.MaxEvents, j.room.ballast.bytes()
+	j.room.mu.Lock()
+	s.Level, s.LevelReason, s.LevelSince, s.FreeBytes = j.room.level, j.room.reason, j.room.since, j.room.free
+	j.room.mu.Unlock()
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	s.Epoch, s.Segments, s.Counters, s.Err = j.epoch, len(j.segments), j.counts, j.unwell
+	s.Refused = map[string]uint64{}
+	for class, n := range j.refused {
+		if n > 0 {
+			s.Refused[event.Class(class).String()] = n
+		}
+	}
+	if s.Err == nil && s.Level == LevelFull {
+		s.Err = &FullError{Class: event.Money, Level: s.Level, Reason: s.LevelReason}
+	}
 	return s
 }
 

@@ -10,8 +10,9 @@ import (
 )
 
 // Trim deletes the oldest segments that every cursor has passed and that are
-// past retention, by age or because the journal is larger than it should be,
-// and returns how many. The newest segment always stays. Run trims by itself.
+// past retention, by age or because the journal is larger than it should be, or
+// before their time when room is short, and returns how many. The newest
+// segment always stays. Run trims by itself.
 //
 //	forget the segment, unlink, fsync directory    crash: it is there again
 //
@@ -19,6 +20,9 @@ import (
 func (j *Journal) Trim() (deleted int, err error) {
 	j.trimming.Lock()
 	defer j.trimming.Unlock()
+	if err := j.trimQuarantine(); err != nil {
+		return 0, err
+	}
 	for {
 		s := j.trimmable()
 		if s == nil {
@@ -30,6 +34,11 @@ func (j *Journal) Trim() (deleted int, err error) {
 		j.pool.forget(s)
 		s.kill(errTrimmed) // waits for its readers
 		if err := os.Remove(s.path); err != nil {
+			// It is still there, and the next to go: a later one first would
+			// leave a hole.
+			j.mu.Lock()
+			j.segments = append([]*segment{{path: s.path, first: s.first, pool: s.pool}}, j.segments...)
+			j.mu.Unlock()
 			return deleted, fmt.Errorf("trim segment %d: %w", s.first, err)
 		}
 		deleted++
@@ -54,13 +63,39 @@ func (j *Journal) trimmable() *segment {
 	}
 	s, last := j.segments[0], j.segments[1].first-1
 	j.mu.RUnlock()
-	if _, hindmost, _, ok := j.meta.snapshot(); ok && hindmost < last {
+	_, hindmost, _, ok := j.meta.snapshot()
+	if ok && hindmost < last {
 		return nil
 	}
-	if s.age(j.o.Now()) <= j.o.RetainFor && j.diskBytes() <= j.o.RetainBytes {
-		return nil
+	if s.age(j.o.Now()) > j.o.RetainFor || j.diskBytes() > j.o.RetainBytes {
+		return s
 	}
-	return s
+	// Where nobody follows, nobody else has it: then it stays its time.
+	if ok && j.measure() >= LevelTrim {
+		return s
+	}
+	return nil
+}
+
+// trimQuarantine deletes what is in quarantine for longer than events are
+// kept, or takes more room than they may, or any when room is short.
+func (j *Journal) trimQuarantine() error {
+	list, err := listQuarantine(j.dir)
+	sum := int64(0)
+	for _, q := range list {
+		sum += q.Bytes
+	}
+	for _, q := range list {
+		if j.o.Now().Sub(q.Since) <= j.o.RetainFor && sum <= j.o.RetainBytes && j.measure() < LevelTrim {
+			break
+		}
+		if err := os.Remove(q.Path); err != nil {
+			return fmt.Errorf("trim quarantine: %w", err)
+		}
+		j.o.Log.Warn("damaged file deleted from quarantine", "path", q.Path, "since", q.Since)
+		sum -= q.Bytes
+	}
+	return err
 }
 
 // age returns how long ago the last event of the segment was accepted.

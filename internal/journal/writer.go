@@ -26,6 +26,9 @@ type writer struct {
 	// returns; they open the next one.
 	rescue []event.Event
 
+	unmeasured int64     // bytes stored since the room was measured
+	measured   time.Time // when it was
+
 	batch []byte // reused
 }
 
@@ -63,20 +66,28 @@ func (j *Journal) Run(ctx context.Context) error {
 	return nil
 }
 
+// trimLoop looks after the room on disk. Retention is looked at once a minute
+// and whenever a segment was sealed; when room is short, every second.
 func (j *Journal) trimLoop(ctx context.Context) {
-	tick := time.NewTicker(trimEvery)
+	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
+	var trimmed time.Time
 	for {
+		j.keepBallast()
+		if j.measure() >= LevelTrim || time.Since(trimmed) >= trimEvery {
+			trimmed = time.Now()
+			if n, err := j.Trim(); err != nil {
+				j.o.Log.Error("trim journal", "err", err)
+			} else if n > 0 {
+				j.o.Log.Info("journal trimmed", "segments", n, "first", j.First())
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-j.trims:
-		}
-		if n, err := j.Trim(); err != nil {
-			j.o.Log.Error("trim journal", "err", err)
-		} else if n > 0 {
-			j.o.Log.Info("journal trimmed", "segments", n, "first", j.First())
+			trimmed = time.Time{}
 		}
 	}
 }
@@ -100,10 +111,14 @@ type outcome struct {
 // again and gets the same receipt, if the event carries a key.
 func (j *Journal) commit(batch []entry) {
 	w := &j.writer
-	if err := j.ready(); err != nil {
-		refuse(batch, err)
-		return
+	level := j.look(0)
+	if level < LevelFull {
+		if err := j.ready(); err != nil {
+			j.refuse(batch, err)
+			return
+		}
 	}
+	room := j.allowance()
 	outcomes := make([]outcome, len(batch))
 	inBatch := map[string]int{}
 	buf := newBatch(w.batch)
@@ -126,6 +141,12 @@ func (j *Journal) commit(batch []entry) {
 				o.err = fmt.Errorf("look up idempotency key: %w", err)
 				continue
 			}
+		}
+		if class := e.event.Class; level.Refuses(class) || !room.take(len(e.record)) {
+			o.err = j.deny(class)
+			continue
+		}
+		if key := e.event.DedupKey; key != "" {
 			inBatch[key] = i
 		}
 		stamp(e.record, seq)
@@ -141,14 +162,55 @@ func (j *Journal) commit(batch []entry) {
 			err = fmt.Errorf("store events: %w", err)
 			j.setUnwell(err)
 			j.abandon(err)
-			refuse(batch, err)
+			// The next segment's name makes the batch void. Without one, after
+			// a restart, what is refused here might be there all the same.
+			_ = j.ready() // it tells Stats; the next batch tries again
+			j.refuse(batch, err)
 			return
 		}
-		w.full = size+int64(len(buf)) >= j.o.SegmentBytes
+		w.full = size+int64(len(buf)) >= j.o.SegmentBytes ||
+			j.o.MaxEvents > 0 && int64(seq-w.active.first) >= max(j.o.MaxEvents/segmentShare, 1)
 		w.records += int64(len(buf))
 		j.publish(batch, outcomes)
+		j.look(len(buf))
 	}
 	answer(batch, outcomes)
+}
+
+// look returns the level, measuring it first if so much was stored or so much
+// time has passed that it may have changed.
+func (j *Journal) look(stored int) Level {
+	w := &j.writer
+	w.unmeasured += int64(stored)
+	unit := j.o.MaxBytes / unitShare
+	if unit == 0 {
+		unit = j.o.SegmentBytes
+	}
+	if w.unmeasured >= unit/8 || j.o.MaxEvents > 0 || time.Since(w.measured) >= roomBusy {
+		w.unmeasured, w.measured = 0, time.Now()
+		return j.measure()
+	}
+	return j.Level()
+}
+
+// deny returns what an event is refused with for want of room, and counts it.
+func (j *Journal) deny(c event.Class) error {
+	j.mu.Lock()
+	j.refused[min(int(c), len(j.refused)-1)]++
+	j.mu.Unlock()
+	return j.shortage(c)
+}
+
+// refuse answers a batch that cannot be stored. Where the disk is full, each
+// sender is told so in its own class.
+func (j *Journal) refuse(batch []entry, err error) {
+	if !isFull(err) {
+		refuse(batch, err)
+		return
+	}
+	for _, e := range batch {
+		e.answer(event.Receipt{}, j.deny(e.event.Class))
+	}
 }
 
 // publish makes a committed batch visible.
@@ -434,6 +496,10 @@ func (j *Journal) rescueFrom(have event.Seq) bool {
 }
 
 func (j *Journal) setUnwell(err error) {
+	if isFull(err) { // no fault: it is a level, and passes
+		j.diskFull()
+		return
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.unwell == nil {
