@@ -136,7 +136,7 @@ func (m *memory) Cursor(string) event.Seq { return 2 }
 func newServer(m *memory, b box, d *door) *Server {
 	return New(Config{
 		Auth: tokens{}, Publish: d, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
-		Journal: func() any { return map[string]int{"segments": 1} },
+		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 	})
 }
@@ -167,8 +167,9 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /api/v1/terminals": office,
 		"GET /api/v1/status":    office, "GET /api/v1/events": office,
 		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
-		"GET /api/v1/journal/stats": operator,
-		"GET /debug/pprof/":         operator, "GET /debug/pprof/profile": operator,
+		"GET /api/v1/journal/stats": operator, "GET /api/v1/journal/export": operator,
+		"GET /api/v1/journal/backup": operator, "POST /api/v1/journal/compact": operator,
+		"GET /debug/pprof/": operator, "GET /debug/pprof/profile": operator,
 	}
 	for _, r := range s.routes() {
 		rule, ok := want[r.pattern]

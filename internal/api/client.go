@@ -72,7 +72,7 @@ func (c *Client) Tail(ctx context.Context, after int64, each func(Record) error)
 	if after >= 0 {
 		path += "?after=" + strconv.FormatInt(after, 10)
 	}
-	body, err := c.open(ctx, path)
+	body, err := c.open(ctx, http.MethodGet, path)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,11 @@ func (c *Client) Tail(ctx context.Context, after int64, each func(Record) error)
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	body, err := c.open(ctx, path)
+	return c.ask(ctx, http.MethodGet, path, into)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, into any) error {
+	body, err := c.open(ctx, method, path)
 	if err != nil {
 		return err
 	}
@@ -106,8 +110,8 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://box"+path, nil)
+func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://box"+path, nil)
 	if err != nil {
 		return nil, err
 	}

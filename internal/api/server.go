@@ -59,6 +59,7 @@ type Config struct {
 	Box     Box
 	Events  Events
 	Journal func() any // the journal's figures, as JSON can hold them
+	Keeper  Keeper
 	Metrics http.Handler
 	Log     *slog.Logger
 }
@@ -103,6 +104,9 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/events/tail", office, s.tail},
 		{"GET /api/v1/events/{id}", office, s.show},
 		{"GET /api/v1/journal/stats", operator, s.journal},
+		{"GET /api/v1/journal/export", operator, s.export},
+		{"GET /api/v1/journal/backup", operator, s.backup},
+		{"POST /api/v1/journal/compact", operator, s.compact},
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
 		{"GET /", public, s.root},

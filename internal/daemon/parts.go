@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
@@ -76,4 +78,31 @@ type door struct{ lan *lan.Server }
 func (d door) Publish(ctx context.Context, g auth.Grant, kind event.Kind, payload []byte, target *event.Audience) (ack []byte, status int) {
 	a := d.lan.Publish(ctx, g, kind, payload, target, event.Local)
 	return a.Body, a.Status
+}
+
+// keeper lets an operator handle the journal as a whole.
+type keeper struct {
+	*journal.Journal
+	id identity
+}
+
+func (k keeper) Export(ctx context.Context, w io.Writer, after event.Seq, kind event.Kind) error {
+	return k.Journal.Export(ctx, w, journal.Selection{After: after, Kind: kind})
+}
+
+func (k keeper) Backup(ctx context.Context, w io.Writer) error {
+	return k.Journal.Backup(ctx, w, k.id.source())
+}
+
+func (k keeper) Compact(keep time.Duration) (any, error) { return k.Journal.Compact(keep) }
+
+func (id identity) source() journal.Source {
+	return journal.Source{Box: id.Box, Venue: id.Venue, Version: buildinfo.Read().Version}
+}
+
+// SourceOf says whose journal lies in a state directory: what its backup is
+// marked with. A directory of no box gives a version alone.
+func SourceOf(stateDir string) journal.Source {
+	id, _ := readIdentity(stateDir) // a journal alone can be backed up too
+	return id.source()
 }

@@ -13,11 +13,11 @@ import (
 
 // Compacted says what Compact gave back.
 type Compacted struct {
-	Segments int       // deleted
-	Events   uint64    // in them
-	Bytes    int64     // that they took on disk
-	First    event.Seq // oldest event kept now
-	Left     int64     // bytes that the journal takes now
+	Segments int       `json:"segments"`  // deleted
+	Events   uint64    `json:"events"`    // in them
+	Bytes    int64     `json:"bytes"`     // that they took on disk
+	First    event.Seq `json:"first"`     // oldest event kept now
+	Left     int64     `json:"leftBytes"` // that the journal takes now
 }
 
 // Compact trims before its time what every cursor has passed and what is older
