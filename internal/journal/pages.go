@@ -157,8 +157,10 @@ func (w *pageWalk) tree(id uint64, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%w: page %d lies too deep", ErrDamaged, id)
 	}
-	// A leaf with a single element is a batch or a key table: no bucket in it.
-	page, err := w.read(id, func(page []byte) bool { return order.Uint16(page[10:]) > 1 })
+	// A leaf with a single value is a batch or a key table, and can be long.
+	page, err := w.read(id, func(page []byte) bool {
+		return order.Uint16(page[10:]) > 1 || order.Uint32(page[pageHeader:])&bucketElem != 0
+	})
 	if err != nil {
 		return err
 	}

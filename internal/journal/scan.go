@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -15,42 +16,99 @@ import (
 // holds from, in read transactions of bounded length. fn returns false to end.
 // The batch lies in mapped memory and is valid inside fn only.
 func (s *segment) walk(from event.Seq, fn func(first event.Seq, batch []byte) bool) error {
+	before := event.Seq(0) // names only grow
 	for more := true; more; {
 		err := s.view(func(tx *bolt.Tx) error {
-			c := tx.Cursor()
-			k, _ := c.Seek(batchName(from))
-			if first, ok := batchFirst(k); !ok || first != from {
-				if k == nil {
-					k, _ = c.Last()
-				} else {
-					k, _ = c.Prev()
-				}
-				if _, ok := batchFirst(k); !ok { // before the first batch
-					k, _ = c.Seek(batchName(0))
-				}
-			}
+			var c batchCursor
+			first, ok := c.seek(tx, from)
 			for range walkBatches {
-				first, ok := batchFirst(k)
 				if !ok {
 					more = false
 					return nil
 				}
-				var batch []byte
-				if b := tx.Bucket(k); b != nil {
-					batch = b.Get(recordsKey)
+				if first <= before {
+					return fmt.Errorf("%w: batch %d behind batch %d", ErrDamaged, first, before)
 				}
-				if more = fn(first, batch); !more {
+				before = first
+				if more = fn(first, c.batch()); !more {
 					return nil
 				}
-				k, _ = c.Next()
+				first, ok = c.next()
 			}
-			next, ok := batchFirst(k)
-			from, more = next, ok
+			from, more = first, ok
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// batchCursor goes through the batches of a segment: those in the archive,
+// then those in the root. It is valid inside one transaction.
+type batchCursor struct {
+	lists []*bolt.Bucket // still to come, the one c is in first
+	c     *bolt.Cursor
+	name  []byte
+}
+
+// seek goes to the batch that holds a seq: the last that begins at it or
+// before, or else the first of all.
+func (b *batchCursor) seek(tx *bolt.Tx, seq event.Seq) (first event.Seq, ok bool) {
+	root := tx.Cursor().Bucket()
+	all := []*bolt.Bucket{root}
+	if archive := tx.Bucket(archiveBucket); archive != nil {
+		all = []*bolt.Bucket{archive, root}
+	}
+	for i, list := range slices.Backward(all) {
+		b.lists, b.c = all[i:], list.Cursor()
+		k, _ := b.c.Seek(batchName(seq))
+		if first, ok := batchFirst(k); ok && first == seq {
+			return b.at(k)
+		}
+		if k == nil {
+			k, _ = b.c.Last()
+		} else {
+			k, _ = b.c.Prev()
+		}
+		if _, ok := batchFirst(k); ok {
+			return b.at(k)
+		}
+	}
+	return b.begin()
+}
+
+// begin goes to the first batch of the first list that has any.
+func (b *batchCursor) begin() (first event.Seq, ok bool) {
+	for ; len(b.lists) > 0; b.lists = b.lists[1:] {
+		b.c = b.lists[0].Cursor()
+		k, _ := b.c.Seek(batchName(0))
+		if first, ok := b.at(k); ok {
+			return first, true
+		}
+	}
+	return 0, false
+}
+
+func (b *batchCursor) next() (first event.Seq, ok bool) {
+	k, _ := b.c.Next()
+	if first, ok := b.at(k); ok {
+		return first, true
+	}
+	b.lists = b.lists[1:]
+	return b.begin()
+}
+
+func (b *batchCursor) at(name []byte) (first event.Seq, ok bool) {
+	b.name = name
+	return batchFirst(name)
+}
+
+// batch returns the records of the batch it is at; nil if they are gone.
+func (b *batchCursor) batch() []byte {
+	if bucket := b.lists[0].Bucket(b.name); bucket != nil {
+		return bucket.Get(recordsKey)
 	}
 	return nil
 }

