@@ -48,11 +48,11 @@ func (r *Report) OK() bool {
 // Check reads through a whole journal that no process has open, and changes
 // nothing: every segment, every record's checksum, every seq, every key table,
 // and the journal's state. An error says that it could not be checked at all:
-// ErrMissing, a *LockedError.
+// ErrMissing, a *LockedError, an *AccessError.
 func Check(dir string) (Report, error) {
 	r, err := check(dir)
 	if err != nil {
-		return r, fmt.Errorf("check journal %s: %w", dir, err)
+		return r, fmt.Errorf("check journal %s: %w", dir, explain(err, dir))
 	}
 	return r, nil
 }

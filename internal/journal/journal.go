@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -26,12 +27,14 @@ type Journal struct {
 	pool pool
 	disk counters
 
-	queue  queue
-	tail   tail
-	room   room
-	stored atomic.Uint64
-	trims  chan struct{} // capacity 1: a segment was sealed
-	done   chan struct{} // closed when nothing will be stored any more
+	queue   queue
+	tail    tail
+	room    room
+	commits watch // Run storing a batch
+	opened  time.Time
+	stored  atomic.Uint64
+	trims   chan struct{} // capacity 1: a segment was sealed
+	done    chan struct{} // closed when nothing will be stored any more
 
 	// mu guards the list of segments, oldest first, and what follows.
 	mu       sync.RWMutex
@@ -51,7 +54,7 @@ type Journal struct {
 // return it is durable. ErrExists if there is one.
 func Create(dir string, o Options) error {
 	if err := create(dir); err != nil {
-		return fmt.Errorf("create journal %s: %w", dir, err)
+		return fmt.Errorf("create journal %s: %w", dir, explain(err, dir))
 	}
 	o.withDefaults().Log.Info("journal created", "dir", dir)
 	return nil
@@ -95,12 +98,12 @@ func present(dir string) (bool, error) {
 // Open opens an existing journal, recovering it from whatever way the last
 // process ended. It takes the same time however many events are kept: only
 // meta.db and the newest segment are read. ErrMissing, ErrNewer or a
-// *LockedError say why it cannot; damaged content does not keep it from
+// *LockedError or *AccessError say why it cannot; damaged content does not keep it from
 // opening, but is logged and counted in Stats.
 func Open(dir string, o Options) (*Journal, error) {
 	j, err := open(dir, o.withDefaults())
 	if err != nil {
-		return nil, fmt.Errorf("open journal %s: %w", dir, err)
+		return nil, fmt.Errorf("open journal %s: %w", dir, explain(err, dir))
 	}
 	return j, nil
 }
@@ -117,10 +120,11 @@ func open(dir string, o Options) (*Journal, error) {
 	}
 	j := &Journal{
 		dir: dir, o: o, lock: lock,
-		trims: make(chan struct{}, 1),
-		done:  make(chan struct{}),
-		lost:  map[event.Seq]bool{},
-		room:  room{ballast: newBallast(dir, o.BallastBytes)},
+		trims:  make(chan struct{}, 1),
+		done:   make(chan struct{}),
+		lost:   map[event.Seq]bool{},
+		opened: time.Now(),
+		room:   room{ballast: newBallast(dir, o.BallastBytes)},
 	}
 	if err := j.restore(); err != nil {
 		return nil, errors.Join(err, j.Close())

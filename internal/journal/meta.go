@@ -38,6 +38,7 @@ const statePrefix = "state/"
 type meta struct {
 	path     string
 	counters *counters
+	commits  watch
 	relieve  func() bool // makes room on a full disk, if it can; nil before Open is done
 
 	// write is held by whoever changes the file, through its fsync.
@@ -64,6 +65,7 @@ func createMeta(path string, c *counters, fill func(tx *bolt.Tx) error) (*boltFi
 	if err != nil {
 		return nil, err
 	}
+	c.created()
 	if err = f.update(fill); err == nil {
 		err = publish(f, temp, path)
 	}
@@ -146,6 +148,8 @@ func (m *meta) update(fn func(tx *bolt.Tx) error, then func()) error {
 }
 
 func (m *meta) updateLocked(fn func(tx *bolt.Tx) error, then func()) error {
+	m.commits.start()
+	defer m.commits.stop()
 	err := m.tryLocked(fn, then)
 	if isFull(err) && m.relieve != nil && m.relieve() {
 		err = m.tryLocked(fn, then)

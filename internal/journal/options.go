@@ -28,6 +28,10 @@ type Options struct {
 	// none.
 	BallastBytes int64
 
+	// Endurance is how many bytes may be written to the disk in its life, its
+	// TBW: what Wear forecasts from. Zero: no forecast.
+	Endurance int64
+
 	// QueueEvents and QueueBytes bound what waits for the next commit; who
 	// comes then waits for room. Default 4096 events and 16 MiB.
 	QueueEvents int

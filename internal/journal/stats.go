@@ -18,8 +18,7 @@ type Stats struct {
 
 	Counters
 
-	BytesWritten int64 // by bbolt to its files; the file system adds its own
-	Fsyncs       int64 // fdatasync, fsync and directory syncs
+	Wear
 
 	Quarantine []Quarantined // damaged files kept for people, oldest first
 
@@ -35,6 +34,10 @@ type Stats struct {
 	QueueEvents int    // waiting for the next commit
 	QueueBytes  int64  // of their records
 	QueueFull   uint64 // callers that had to wait for room
+
+	// StuckSince is when a commit began that is still under way after a second:
+	// the disk is slow, or hangs. No error: it may yet succeed. Zero: none.
+	StuckSince time.Time
 
 	Err error // why no events can be stored just now; nil: healthy
 }
@@ -61,11 +64,9 @@ func (s *Stats) EventsPerCommit() float64 {
 // Stats returns the facts at this moment. It costs a stat per segment.
 func (j *Journal) Stats() Stats {
 	s := Stats{
-		First:        j.First(),
-		Stored:       j.Stored(),
-		Bytes:        j.diskBytes() + diskBytes(filepath.Join(j.dir, metaName)),
-		BytesWritten: j.disk.bytes.Load(),
-		Fsyncs:       j.disk.syncs.Load(),
+		First:  j.First(),
+		Stored: j.Stored(),
+		Bytes:  j.diskBytes() + diskBytes(filepath.Join(j.dir, metaName)),
 	}
 	s.Cursors, _, _, _ = j.meta.snapshot()
 	s.Quarantine, _ = listQuarantine(j.dir) // unreadable: nothing can be told
@@ -77,6 +78,11 @@ func (j *Journal) Stats() Stats {
 	j.room.mu.Lock()
 	s.Level, s.LevelReason, s.LevelSince, s.FreeBytes = j.room.level, j.room.reason, j.room.since, j.room.free
 	j.room.mu.Unlock()
+	now := time.Now()
+	s.StuckSince = j.commits.since(now)
+	if since := j.meta.commits.since(now); !since.IsZero() && (s.StuckSince.IsZero() || since.Before(s.StuckSince)) {
+		s.StuckSince = since
+	}
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	s.Epoch, s.Segments, s.Counters, s.Err = j.epoch, len(j.segments), j.counts, j.unwell
@@ -86,6 +92,7 @@ func (j *Journal) Stats() Stats {
 			s.Refused[event.Class(class).String()] = n
 		}
 	}
+	s.Wear = wear(j.disk.bytes.Load(), j.disk.syncs.Load(), s.Events, time.Since(j.opened), j.o.Endurance)
 	if s.Err == nil && s.Level == LevelFull {
 		s.Err = &FullError{Class: event.Money, Level: s.Level, Reason: s.LevelReason}
 	}

@@ -111,6 +111,8 @@ type outcome struct {
 // again and gets the same receipt, if the event carries a key.
 func (j *Journal) commit(batch []entry) {
 	w := &j.writer
+	j.commits.start()
+	defer j.commits.stop()
 	level := j.look(0)
 	if level < LevelFull {
 		if err := j.ready(); err != nil {
@@ -171,6 +173,7 @@ func (j *Journal) commit(batch []entry) {
 		w.full = size+int64(len(buf)) >= j.o.SegmentBytes ||
 			j.o.MaxEvents > 0 && int64(seq-w.active.first) >= max(j.o.MaxEvents/segmentShare, 1)
 		w.records += int64(len(buf))
+		w.active.noteGrowth()
 		j.publish(batch, outcomes)
 		j.look(len(buf))
 	}
@@ -500,6 +503,7 @@ func (j *Journal) setUnwell(err error) {
 		j.diskFull()
 		return
 	}
+	err = explain(err, j.dir)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.unwell == nil {
