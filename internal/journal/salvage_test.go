@@ -177,6 +177,12 @@ func wantSalvaged(t *testing.T, what, dir string, o Options, n int, whole map[ev
 				t.Fatalf("%s: read behind %d: %d events, %v", what, after, len(events), err)
 			}
 			for _, e := range events {
+				if bytes.Equal(e.Payload, sample(n+1).Payload) {
+					// Appended below: where nobody knew how far the old epoch
+					// went, the new one uses a seq again.
+					after = e.Seq
+					continue
+				}
 				if want := sample(int(e.Seq)); int(e.Seq) <= n && !bytes.Equal(want.Payload, e.Payload) {
 					t.Fatalf("%s: event %d is %s", what, e.Seq, e.Payload)
 				}
