@@ -52,6 +52,12 @@ func newStage(t *testing.T, w workload) *stage {
 // removes root.
 func (s *stage) play(t *testing.T, strace ...string) (root string, p *promises) {
 	t.Helper()
+	return s.playWith(t, "", strace...)
+}
+
+// playWith is play with one more variable in the process's environment.
+func (s *stage) playWith(t *testing.T, env string, strace ...string) (root string, p *promises) {
+	t.Helper()
 	for range 20 {
 		root = memory(t)
 		dir := filepath.Join(root, "journal")
@@ -63,7 +69,7 @@ func (s *stage) play(t *testing.T, strace ...string) (root string, p *promises) 
 		args := append([]string{"-f", "-qq", "-e", "signal=none"}, strace...)
 		cmd := exec.Command(s.strace, append(args, os.Args[0])...)
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s:%s", workloadEnv, s.name, dir),
-			fmt.Sprintf("%s_SENT=%d", workloadEnv, s.sent), "GOMAXPROCS=1", "GOGC=off")
+			fmt.Sprintf("%s_SENT=%d", workloadEnv, s.sent), "GOMAXPROCS=1", "GOGC=off", env)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
@@ -137,11 +143,11 @@ func (s *stage) points(t *testing.T, calls []string) []point {
 }
 
 // spread picks about n of the points, evenly.
-func spread(points []point, n int) []point {
+func spread[T any](points []T, n int) []T {
 	if n >= len(points) {
 		return points
 	}
-	var some []point
+	var some []T
 	for i := range n {
 		some = append(some, points[i*len(points)/n])
 	}
@@ -171,7 +177,7 @@ func TestEveryCrashPoint(t *testing.T) {
 				}
 				h := hand{now: day}
 				if err := p.kept(filepath.Join(root, "journal"), h.options()); err != nil {
-					count.violated("%s: %v", at, err)
+					count.violated("%s: %v\n%s", at, err, p.story())
 				}
 				os.RemoveAll(root)
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 
 // promises are what a hand said it was promised, as heard from outside.
 type promises struct {
+	said    []byte // all of it, for people
 	sent    int
 	stored  map[event.Seq]string
 	refused map[string]bool
@@ -21,20 +23,28 @@ type promises struct {
 	moved   map[string]event.Seq // cursors: as far as they must be
 	state   map[string][]string  // what may be there; the last is the newest
 
+	// lenient allows what was refused before a restart to be there, if nothing
+	// was stored in between: no segment could be begun behind it.
+	lenient bool
+	pending map[string]bool // refused since an event was last stored
+	unsure  map[string]bool // of those: a restart followed
+
 	began, done bool
+	wentOn      bool // stored an event in the end
 	pid         int
 	errors      int
 }
 
 func newPromises() *promises {
 	return &promises{
-		stored: map[event.Seq]string{}, refused: map[string]bool{}, epochs: map[event.Epoch]bool{},
-		tried: map[string]event.Seq{}, moved: map[string]event.Seq{}, state: map[string][]string{},
+		stored: map[event.Seq]string{}, refused: map[string]bool{}, pending: map[string]bool{}, unsure: map[string]bool{},
+		epochs: map[event.Epoch]bool{}, tried: map[string]event.Seq{}, moved: map[string]event.Seq{}, state: map[string][]string{},
 	}
 }
 
 // hear takes in what was said. A last line that was cut off does not count.
 func (p *promises) hear(said []byte) error {
+	p.said = append(p.said, said...)
 	for len(said) > 0 {
 		line, rest, whole := bytes.Cut(said, []byte("\n"))
 		if !whole {
@@ -48,6 +58,9 @@ func (p *promises) hear(said []byte) error {
 	return nil
 }
 
+// story returns what the process said, for people.
+func (p *promises) story() []byte { return p.said[max(bytes.Index(p.said, []byte("begin")), 0):] }
+
 func (p *promises) line(words []string) error {
 	number := func(i int) event.Seq {
 		n, _ := strconv.ParseUint(words[i], 10, 64) // zero breaks a promise below
@@ -58,14 +71,17 @@ func (p *promises) line(words []string) error {
 		p.began, p.pid = true, int(number(1))
 	case "done":
 		p.done = true
+	case "went":
+		p.wentOn = true
 	case "error":
 		p.errors++
 	case "epoch":
+		maps.Copy(p.unsure, p.pending)
 		p.epochs[event.Epoch(words[1])] = true
 	case "sent":
 		p.sent = int(number(1))
 	case "refused":
-		p.refused[words[1]] = true
+		p.refused[words[1]], p.pending[words[1]] = true, true
 		p.errors++
 	case "stored":
 		seq := number(1)
@@ -73,6 +89,7 @@ func (p *promises) line(words []string) error {
 			return fmt.Errorf("stored before: %s", before)
 		}
 		p.stored[seq] = words[2]
+		clear(p.pending)
 		p.epochs[event.Epoch(words[3])] = true
 	case "moving":
 		p.tried[words[1]] = max(p.tried[words[1]], number(2))
@@ -162,8 +179,11 @@ func (p *promises) compare(j *Journal, events kept) error {
 			!bytes.Equal(e.Payload, workPayload(string(e.ID), size)) {
 			broken("I2: %s at %d was never sent so (%d were)", e.ID, e.Seq, p.sent)
 		}
-		if seen[e.ID] || p.refused[string(e.ID)] {
-			broken("I2: %s is there twice or was refused (%t)", e.ID, p.refused[string(e.ID)])
+		if seen[e.ID] {
+			broken("I2: %s is there twice", e.ID)
+		}
+		if id := string(e.ID); p.refused[id] && !(p.lenient && (p.pending[id] || p.unsure[id])) {
+			broken("I2: %s was refused and is there at %d", id, e.Seq)
 		}
 		seen[e.ID] = true
 		if len(p.epochs) > 0 && !p.epochs[e.Epoch] {

@@ -21,6 +21,9 @@ import (
 // directory it is given, and says on stdout what was promised to it.
 const workloadEnv = "JOURNAL_TEST_WORKLOAD" // name:dir
 
+// goOnEnv asks a workload to end with an event that must be stored.
+const goOnEnv = workloadEnv + "_GOES_ON"
+
 // errThread says that a workload is not on the thread it must be on.
 var errThread = errors.New("not on the main thread")
 
@@ -144,6 +147,9 @@ func workChild(text string) error {
 			h.sent = sent
 			h.say("begin %d", os.Getpid())
 			w.run(h)
+			if os.Getenv(goOnEnv) != "" {
+				h.goOn()
+			}
 			h.say("done")
 			return nil
 		}
@@ -171,7 +177,7 @@ func (h *hand) say(format string, args ...any) { fmt.Fprintf(h.out, format+"\n",
 
 func (h *hand) create() {
 	if err := Create(h.dir, h.options()); err != nil {
-		h.say("error %v", err)
+		h.say("error %q", err)
 	}
 }
 
@@ -187,7 +193,7 @@ func (h *hand) open() {
 			h.say("epoch %s", j.Epoch())
 			return
 		}
-		h.say("error %v", err)
+		h.say("error %q", err)
 	}
 }
 
@@ -196,7 +202,7 @@ func (h *hand) close() {
 		return
 	}
 	if err := h.j.Close(); err != nil {
-		h.say("error %v", err)
+		h.say("error %q", err)
 	}
 	h.j = nil
 }
@@ -214,14 +220,14 @@ func (h *hand) append(n, size int) {
 		err := h.j.Enqueue(context.Background(), e, func(r event.Receipt, err error) {
 			answered++
 			if err != nil {
-				h.say("refused %s %v", e.ID, err)
+				h.say("refused %s %q", e.ID, err)
 			} else {
 				h.say("stored %d %s %s", r.Seq, r.ID, r.Epoch)
 			}
 		})
 		if err != nil {
 			answered++
-			h.say("refused %s %v", e.ID, err)
+			h.say("refused %s %q", e.ID, err)
 		}
 	}
 	for answered < n {
@@ -235,7 +241,7 @@ func (h *hand) cursor(name string, to event.Seq) {
 	}
 	h.say("moving %s %d", name, to)
 	if err := h.j.MoveCursor(name, to); err != nil {
-		h.say("error %v", err)
+		h.say("error %q", err)
 		return
 	}
 	h.say("moved %s %d", name, to)
@@ -252,7 +258,7 @@ func (h *hand) put(key, value string) {
 		stored = nil
 	}
 	if err := h.j.Put("work", map[string][]byte{key: stored}); err != nil {
-		h.say("error %v", err)
+		h.say("error %q", err)
 		return
 	}
 	h.say("put %s %s", key, value)
@@ -263,7 +269,7 @@ func (h *hand) trim() {
 		return
 	}
 	if _, err := h.j.Trim(); err != nil {
-		h.say("error %v", err)
+		h.say("error %q", err)
 	}
 }
 
@@ -278,7 +284,27 @@ func (h *hand) breakDisk() {
 		err = errors.Join(syscall.Dup3(fd, int(s.file.raw.Fd()), 0), syscall.Close(fd))
 	}
 	if err != nil {
-		h.say("error %v", err)
+		h.say("error %q", err)
+	}
+}
+
+// goOn appends until an event is stored. A disk that was full a moment ago may
+// be asked again only after a while.
+func (h *hand) goOn() {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if h.j == nil {
+			h.open()
+			continue
+		}
+		before := h.j.Stored()
+		h.append(1, 50)
+		if h.j.Stored() > before {
+			h.say("went on")
+			h.close()
+			return
+		}
 	}
 }
 
@@ -286,7 +312,7 @@ func (h *hand) breakDisk() {
 func (h *hand) litter() {
 	for _, name := range []string{metaName, "00000000000000000016" + segmentSuffix} {
 		if err := os.WriteFile(filepath.Join(h.dir, name+tempSuffix), []byte("half"), 0o600); err != nil {
-			h.say("error %v", err)
+			h.say("error %q", err)
 		}
 	}
 }
