@@ -17,7 +17,9 @@ import (
 )
 
 func newJournal(s Streams) *cobra.Command {
-	return group("journal", "The journal on disk: init, stats, check", newJournalInit(s), newJournalStats(s), newJournalCheck(s))
+	return group("journal", "The journal on disk: stats, check, export, backup, restore, repair, compact, init",
+		newJournalStats(s), newJournalCheck(s), newJournalExport(s), newJournalBackup(s), newJournalRestore(s),
+		newJournalRepair(s), newJournalCompact(s), newJournalInit(s))
 }
 
 // dirFlag names the journal for work on a box that does not run.
@@ -62,15 +64,25 @@ was lost.`,
 func newJournalStats(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "stats", Short: "The running box's journal in figures", Args: cobra.NoArgs,
+		Use: "stats", Short: "The journal in figures", Args: cobra.NoArgs,
+		Long:    "Of the running box, or of a stopped one, where what a run counts is zero.",
 		Example: "  avoqado-edge journal stats --json",
 	}
-	socket := socketFlag(cmd)
+	at := placeFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
 		defer cancel()
-		raw, err := api.NewClient(*socket).Journal(ctx)
+		var raw json.RawMessage
+		err := at.do(func(c *api.Client) (err error) {
+			raw, err = c.Journal(ctx)
+			return err
+		}, func(dir string) error {
+			return withReader(dir, func(r *journal.Reader) (err error) {
+				raw, err = json.Marshal(r.Stats())
+				return err
+			})
+		})
 		if err != nil {
 			return err
 		}
