@@ -79,6 +79,9 @@ func (l *ledger) audit(j *journal.Journal) error {
 	if j.Epoch() != l.epoch {
 		return fmt.Errorf("I5: epoch %s became %s on an honest disk", l.epoch, j.Epoch())
 	}
+	if n := j.Stats().Damages; n > 0 {
+		return fmt.Errorf("a power cut is no damage, %d were found", n)
+	}
 	if j.Stored() < l.top {
 		return fmt.Errorf("I1: %d was promised, the last event is %d", l.top, j.Stored())
 	}

@@ -149,6 +149,14 @@ func (m *mounted) Rename(_ <-chan struct{}, in *fuse.RenameIn, before, after str
 	})
 }
 
+func (m *mounted) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	status := m.step(false, func() { m.im.rename(entry{in.NodeId, name, in.Oldnodeid}) })
+	m.file(in.Oldnodeid).entryOut(out)
+	return status
+}
+
 func (m *mounted) Open(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	return fuse.OK
