@@ -61,6 +61,17 @@ type JournalStatus struct {
 	Segments      int     `json:"segments"`
 	Bytes         int64   `json:"bytes"`
 	Fault         string  `json:"fault,omitempty"` // why it does not take events; empty: it does
+
+	// Level says what is given up for want of room: ok, trim (what is synced
+	// goes early), no_service, no_alerts, no_orders (each with those before it)
+	// or full.
+	Level       string    `json:"level"`
+	LevelReason string    `json:"levelReason,omitempty"`
+	LevelSince  time.Time `json:"levelSince"`
+	MaxBytes    int64     `json:"maxBytes,omitempty"` // caps, if there are any
+	MaxEvents   int64     `json:"maxEvents,omitempty"`
+	StuckSince  time.Time `json:"stuckSince,omitzero"` // a write that is still under way began then
+	Quarantined int       `json:"quarantined"`         // damaged files kept for people
 }
 
 // Backlog is what waits for the cloud.

@@ -23,6 +23,9 @@ const (
 	// maxSocketPath is what sun_path of a unix socket address holds, in bytes.
 	maxSocketPath = 107
 
+	// minCap is what a journal needs to be of use, in bytes.
+	minCap = 16 * mib
+
 	// maxPrefix keeps a topic well below the limits brokers set, in bytes.
 	maxPrefix = 200
 )
@@ -213,6 +216,9 @@ func (l *loader) whole(c *Config) {
 	if c.Journal.RetainBytes < 2*c.Journal.SegmentBytes {
 		l.wrong(c, "journal.retain_bytes", fmt.Sprintf("%s is below two segments of %s",
 			showSize(c.Journal.RetainBytes), showSize(c.Journal.SegmentBytes)))
+	}
+	if m := c.Journal.MaxBytes; m > 0 && m < minCap {
+		l.wrong(c, "journal.max_bytes", fmt.Sprintf("%s is below %s, and 0 is no limit", showSize(m), showSize(minCap)))
 	}
 	if len(c.Socket) > maxSocketPath {
 		l.wrong(c, "state_dir", fmt.Sprintf("makes the socket's path %d bytes long, it holds %d; set socket",

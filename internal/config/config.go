@@ -18,6 +18,7 @@ type Config struct {
 	Auth      Auth
 	Uplink    Uplink
 	Journal   Journal
+	Storage   Storage
 	Discovery Discovery
 	Redis     Redis
 	Log       Log
@@ -81,11 +82,20 @@ type Uplink struct {
 	KeepAlive    time.Duration
 }
 
-// Journal is how long events stay on disk once they are synced.
+// Journal is how long events stay on disk once they are synced, and how much
+// there may be.
 type Journal struct {
 	SegmentBytes int64
 	RetainFor    time.Duration
 	RetainBytes  int64
+	MaxBytes     int64 // 0: as the disk holds
+	MaxEvents    int   // 0: likewise
+	BallastBytes int64 // kept free for a full disk; 0: nothing
+}
+
+// Storage is what is known about the disk.
+type Storage struct {
+	Endurance int64 // bytes that may be written in its life; 0: unknown
 }
 
 // DiscoveryMode says who announces the box on the LAN.

@@ -92,15 +92,16 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%+v is no default", l)
 		}
 	}
-	got := fmt.Sprintf("%s %s %s %v %s %s %d %s %d %v %s %s %t %s %d %s %d %s %v %d %d %s %s",
+	got := fmt.Sprintf("%s %s %s %v %s %s %d %s %d %v %s %s %t %s %d %s %d %s %v %d %d %s %s %d %d %d %d",
 		c.StateDir, c.Socket, c.LAN.Listen, len(c.LAN.CORSOrigins), c.LAN.PingInterval, c.LAN.PingTimeout,
 		c.Limits.MaxConnections, c.Limits.RateWindow, c.Limits.MaxEventsPerWindow,
 		c.Uplink.Brokers, c.Uplink.Prefix, c.Uplink.Confirm, c.Uplink.Compress, c.Uplink.KeepAlive,
 		c.Journal.SegmentBytes, c.Journal.RetainFor, c.Journal.RetainBytes,
-		c.Discovery.Mode, c.Discovery.Interfaces, c.Redis.Port, c.Redis.DB, c.Log.Level, c.Log.Format)
+		c.Discovery.Mode, c.Discovery.Interfaces, c.Redis.Port, c.Redis.DB, c.Log.Level, c.Log.Format,
+		c.Journal.MaxBytes, c.Journal.MaxEvents, c.Journal.BallastBytes, c.Storage.Endurance)
 	want := "/var/lib/avoqado-edge /var/lib/avoqado-edge/avoqado-edge.sock :8080 7 25s 20s " +
 		"500 15m0s 0 [] avoqado/v1/venues/venue_1 backend false 30s 33554432 168h0m0s 1073741824 " +
-		"auto [] 6379 0 INFO auto"
+		"auto [] 6379 0 INFO auto 0 0 33554432 0"
 	if got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
@@ -124,7 +125,9 @@ func TestEveryKey(t *testing.T) {
 		"uplink.password_file": held, "uplink.ca_file": pem, "uplink.cert_file": pem, "uplink.key_file": pem,
 		"uplink.compress": "true", "uplink.keepalive": "60s",
 		"journal.segment_bytes": "1MiB", "journal.retain_for": "24h", "journal.retain_bytes": "2GiB",
-		"discovery.mode": "builtin", "discovery.interfaces": "[eth0, wlan0]",
+		"journal.max_bytes": "4GiB", "journal.max_events": "5000000", "journal.ballast_bytes": "8MiB",
+		"storage.endurance": "30TB",
+		"discovery.mode":    "builtin", "discovery.interfaces": "[eth0, wlan0]",
 		"redis.url": "redis://:pw@127.0.0.1:6379/1", "redis.host": "127.0.0.1", "redis.port": "6380",
 		"redis.password": "pw", "redis.db": "2", "log.level": "debug", "log.format": "json",
 	}
@@ -345,6 +348,10 @@ func TestProblems(t *testing.T) {
 		"size too low":              {"journal: {segment_bytes: 512KiB}", "512KiB is below 1MiB"},
 		"negative size":             {"journal: {segment_bytes: -1MiB}", "below 1MiB"},
 		"retain below two segments": {"journal: {segment_bytes: 64MiB, retain_bytes: 100MiB}", "journal.retain_bytes: 100MiB is below two segments of 64MiB"},
+		"small cap":                 {"journal: {max_bytes: 1MiB}", "journal.max_bytes: 1MiB is below 16MiB, and 0 is no limit"},
+		"endurance in bytes":        {"storage: {endurance: 300}", `"300" is not 1TB to 100000TB`},
+		"endurance without number":  {"storage: {endurance: TB}", `"TB" is not 1TB`},
+		"endurance too high":        {"storage: {endurance: 100001TB}", `"100001TB" is not 1TB`},
 		"unknown choice":            {"uplink: {confirm: maybe}", `"maybe" is none of backend, broker`},
 		"unknown level":             {"log: {level: trace}", "none of debug, info, warn, error"},
 		"list of sections":          {"uplink: {brokers: [{a: b}]}", "list of other things than texts"},

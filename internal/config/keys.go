@@ -125,6 +125,12 @@ func keys() []key {
 		{path: "journal.retain_for", fallback: "168h", bind: func(c *Config) value { return duration(&c.Journal.RetainFor, time.Hour, 8760*time.Hour) }},
 		{path: "journal.retain_bytes", fallback: "1GiB", bind: func(c *Config) value { return size(&c.Journal.RetainBytes, 2*mib, tib) }},
 
+		{path: "journal.max_bytes", fallback: "0", bind: func(c *Config) value { return size(&c.Journal.MaxBytes, 0, tib) }},
+		{path: "journal.max_events", fallback: "0", bind: func(c *Config) value { return number(&c.Journal.MaxEvents, 0, 1_000_000_000) }},
+		{path: "journal.ballast_bytes", fallback: "32MiB", bind: func(c *Config) value { return size(&c.Journal.BallastBytes, 0, gib) }},
+
+		{path: "storage.endurance", fallback: "0", bind: func(c *Config) value { return endurance(&c.Storage.Endurance) }},
+
 		{path: "discovery.mode", fallback: "auto", bind: func(c *Config) value { return choice(&c.Discovery.Mode, DiscoveryAuto, DiscoveryBuiltin, DiscoveryOff) }},
 		{path: "discovery.interfaces", bind: func(c *Config) value { return words(&c.Discovery.Interfaces, interfaceName) }},
 

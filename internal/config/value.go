@@ -248,6 +248,34 @@ func showSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
+// endurance is what a disk may have written to it in its life, in the decimal
+// units of data sheets: 30TB. Zero means that nobody knows.
+func endurance(p *int64) value {
+	const tb = int64(1e12)
+	return value{
+		want: text, also: []form{integer},
+		set: func(s string) error {
+			if s == "0" {
+				*p = 0
+				return nil
+			}
+			digits, ok := strings.CutSuffix(s, "TB")
+			n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+			if !ok || err != nil || n < 1 || n > 100_000 {
+				return fmt.Errorf("%q is not 1TB to 100000TB, nor 0 for unknown", s)
+			}
+			*p = n * tb
+			return nil
+		},
+		show: func() string {
+			if *p == 0 {
+				return "0"
+			}
+			return strconv.FormatInt(*p/tb, 10) + "TB"
+		},
+	}
+}
+
 // words is a list, written in the environment with commas.
 func words(p *[]string, check func(string) error) value {
 	return value{

@@ -114,7 +114,9 @@ func openState(cfg config.Config, log *slog.Logger) (identity, *journal.Journal,
 	dir := JournalDir(cfg.StateDir)
 	opts := journal.Options{
 		SegmentBytes: cfg.Journal.SegmentBytes, RetainFor: cfg.Journal.RetainFor,
-		RetainBytes: cfg.Journal.RetainBytes, Log: log.With("part", "journal"),
+		RetainBytes: cfg.Journal.RetainBytes,
+		MaxBytes:    cfg.Journal.MaxBytes, MaxEvents: int64(cfg.Journal.MaxEvents), BallastBytes: cfg.Journal.BallastBytes,
+		Endurance: cfg.Storage.Endurance, Log: log.With("part", "journal"),
 	}
 	if first {
 		// The journal first: a power cut between the two leaves a journal
@@ -158,6 +160,7 @@ func (d *Daemon) newAnnouncer() (*discovery.Announcer, error) {
 	return discovery.New(discovery.Config{
 		Box: d.id.Box, Venue: d.cfg.Box.Venue, Name: d.cfg.Box.Name, Port: port,
 		Version: buildinfo.Read().Version, Interfaces: d.cfg.Discovery.Interfaces,
+		State: d.announcedState,
 	}, d.log.With("part", "discovery"))
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -60,6 +61,9 @@ func (s store) Find(id string) (event.Event, error) {
 // refusalOf says in the sender's words why an event was not stored. Errors it
 // does not know stay as they are; senders are told to try again.
 func refusalOf(err error) error {
+	if full, ok := errors.AsType[*journal.FullError](err); ok {
+		return event.RefuseForNow("storage_full", fmt.Sprintf("The box has no room for %s events, try again", full.Class), fullRetry)
+	}
 	switch {
 	case errors.Is(err, journal.ErrKeyReuse):
 		return event.Refuse(http.StatusConflict, "idempotency_key_reused",
@@ -71,6 +75,10 @@ func refusalOf(err error) error {
 	}
 	return err
 }
+
+// fullRetry is when a sender should try again that was refused for want of
+// room: room comes back as the cloud takes events, not at once.
+const fullRetry = 30 * time.Second
 
 // door lets the HTTP API in where sockets come in.
 type door struct{ lan *lan.Server }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
@@ -16,6 +17,7 @@ import (
 const (
 	rejectedFor = time.Hour        // after a message from the cloud could not be used
 	lowDisk     = 256 << 20        // bytes free
+	stuckCommit = 5 * time.Second  // a write under way
 	oldBacklog  = 15 * time.Minute // age of the oldest event the cloud does not have
 )
 
@@ -36,6 +38,15 @@ func (d *Daemon) Status() api.Status {
 	look := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
 	if st.Journal.Fault != "" {
 		look("the journal does not take events: %s", st.Journal.Fault)
+	}
+	if l := st.Journal.Level; l != journal.LevelOK.String() && st.Journal.Fault == "" {
+		look("room for events is short, the journal is at level %s: %s", l, st.Journal.LevelReason)
+	}
+	if since := st.Journal.StuckSince; !since.IsZero() && now.Sub(since) >= stuckCommit {
+		look("the disk has not finished a write for %s", now.Sub(since).Round(time.Second))
+	}
+	if n := st.Journal.Quarantined; n > 0 {
+		look("%d damaged journal files are in quarantine; see `avoqado-edge journal check`", n)
 	}
 	if age := time.Duration(st.Journal.Backlog.OldestAgeMs) * time.Millisecond; d.uplink != nil && age > oldBacklog {
 		look("the oldest event waits for the cloud since %s; uplink is %s", age.Round(time.Minute), st.Uplink.State)
@@ -78,6 +89,15 @@ func (d *Daemon) journalStatus(now time.Time) api.JournalStatus {
 	s := d.journal.Stats()
 	st := api.JournalStatus{
 		Epoch: string(s.Epoch), StoredThrough: uint64(s.Stored), Segments: s.Segments, Bytes: s.Bytes,
+		MaxBytes: s.MaxBytes, MaxEvents: s.MaxEvents,
+		Level: s.Level.String(), LevelReason: s.LevelReason, LevelSince: s.LevelSince.UTC(),
+		StuckSince: s.StuckSince, Quarantined: len(s.Quarantine),
+	}
+	if s.LevelSince.IsZero() {
+		st.LevelSince = d.started.UTC()
+	}
+	if s.Err != nil {
+		st.Fault = s.Err.Error()
 	}
 	if d.uplink == nil {
 		return st // nobody to be behind of
@@ -87,9 +107,6 @@ func (d *Daemon) journalStatus(now time.Time) api.JournalStatus {
 	st.Backlog = api.Backlog{Events: b.Events, Bytes: b.Bytes}
 	if !b.Oldest.IsZero() {
 		st.Backlog.OldestAgeMs = max(0, now.Sub(b.Oldest).Milliseconds())
-	}
-	if s.Err != nil {
-		st.Fault = s.Err.Error()
 	}
 	return st
 }
@@ -167,6 +184,15 @@ func (d *Daemon) Ready() error {
 	return nil
 }
 
+// announcedState is what mDNS says of the box: "full" while it refuses events
+// of any class for want of room.
+func (d *Daemon) announcedState() string {
+	if d.journal.Level() >= journal.LevelNoService {
+		return discovery.StateFull
+	}
+	return discovery.StateOK
+}
+
 // lanAddresses lists where terminals reach the box, as host:port.
 func (d *Daemon) lanAddresses() []string {
 	host, port, err := net.SplitHostPort(d.lan.Addr().String())
@@ -203,4 +229,12 @@ type snapshot struct {
 
 func (d *Daemon) snapshot() *snapshot {
 	return &snapshot{status: d.Status(), lan: d.lan.Stats(), journal: d.journal.Stats()}
+}
+
+// stuck returns how long the journal's write under way has taken.
+func (s *snapshot) stuck() time.Duration {
+	if s.journal.StuckSince.IsZero() {
+		return 0
+	}
+	return time.Since(s.journal.StuckSince)
 }

@@ -59,7 +59,18 @@ type Config struct {
 	// that can multicast and has an address, or the loopback interface if
 	// there is none, so that a machine with no network works all the same.
 	Interfaces []string
+
+	// State returns what the box says of how it is, StateOK or StateFull. It
+	// is asked every few seconds, by one goroutine. Nil: always StateOK.
+	State func() string
 }
+
+// The values of the TXT key "state".
+const (
+	StateOK      = "ok"
+	StateFull    = "full"    // events are refused for want of room
+	StateLeaving = "leaving" // the box stops; said right before the goodbye
+)
 
 // Status is what an operator wants to know about the announcement.
 type Status struct {
@@ -75,7 +86,8 @@ type Status struct {
 type Announcer struct {
 	label  string
 	port   int
-	txt    []string
+	txt    []string // without the state
+	state  func() string
 	wanted []string
 	poll   time.Duration // pollEvery
 	settle time.Duration // settleFor
@@ -87,6 +99,7 @@ type Announcer struct {
 	announced string           // the network it was made for, see fingerprint
 	seen      string           // the network as last seen
 	failures  int              // since something was announced
+	said      string           // the state as last announced
 
 	mu     sync.Mutex // guards below
 	status Status
@@ -109,6 +122,10 @@ func New(c Config, log *slog.Logger) (*Announcer, error) {
 		settle:    settleFor,
 		log:       log,
 		announced: notYet,
+		state:     c.State,
+	}
+	if a.state == nil {
+		a.state = func() string { return StateOK }
 	}
 	tls := "0"
 	if c.TLS {
@@ -156,6 +173,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			a.say(StateLeaving)
 			a.withdraw()
 			a.set(nil)
 			return nil
@@ -178,6 +196,7 @@ func (a *Announcer) look() time.Duration {
 	a.seen = now
 	switch {
 	case now == a.announced && (a.server != nil || len(nics) == 0):
+		a.say(a.state())
 		a.set(noInterface(nics))
 		return a.poll
 	case changed && a.server != nil:
@@ -219,13 +238,31 @@ func (a *Announcer) register(nics []nic) error {
 	if nics[0].loopback() {
 		ips = nics[0].ips()
 	}
-	server, err := zeroconf.RegisterProxy(a.label, Service, domain, a.port, a.label+"."+domain+".", ips, a.txt, ifaces)
+	state := a.state()
+	server, err := zeroconf.RegisterProxy(a.label, Service, domain, a.port, a.label+"."+domain+".", ips, a.text(state), ifaces)
 	if err != nil {
 		return err
 	}
+	a.said = state
 	shorten(server)
 	a.server, a.nics = server, nics
 	return nil
+}
+
+// text returns the TXT record with a state.
+func (a *Announcer) text(state string) []string { return append(slices.Clone(a.txt), "state="+state) }
+
+// say announces a state if it is news. The library keeps the record in a field
+// that its own goroutines read without a lock; the new one is as long, and
+// whole before it is put there, and a question answered at that moment gets
+// one or the other.
+//
+//go:norace
+func (a *Announcer) say(state string) {
+	if a.server != nil && state != a.said {
+		a.server.SetText(a.text(state))
+		a.said = state
+	}
 }
 
 // shorten sets the TTL of what the server says. The library has already

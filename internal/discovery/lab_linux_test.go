@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -243,6 +244,32 @@ func TestLabAvahiSeesTheBox(t *testing.T) {
 	if s := a.Status(); s.Announced || len(s.Interfaces) > 0 {
 		t.Errorf("status is %+v", s)
 	}
+}
+
+// TestLabStateChanges fills the box's disk and empties it again.
+func TestLabStateChanges(t *testing.T) {
+	lab(t)
+	p := plug(t, "eth0", "10.91.0.1", "10.91.0.2")
+	var full atomic.Bool
+	c := good()
+	c.State = func() string {
+		if full.Load() {
+			return StateFull
+		}
+		return StateOK
+	}
+	announce(t, c)
+	says := func(state string) func() bool {
+		return func() bool {
+			found := p.browse(t)
+			return len(found) == 1 && strings.Contains(found[0], `"state=`+state+`"`)
+		}
+	}
+	eventually(t, "avahi finds a box with room", says(StateOK))
+	full.Store(true)
+	eventually(t, "avahi hears that it is full", says(StateFull))
+	full.Store(false)
+	eventually(t, "avahi hears that it has room again", says(StateOK))
 }
 
 func TestLabEachNetworkHearsItsOwnAddress(t *testing.T) {

@@ -47,6 +47,9 @@ func (l Level) String() string {
 	return "unknown"
 }
 
+// MarshalText writes the level as String does.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // Refuses reports whether events of the class are refused.
 func (l Level) Refuses(c event.Class) bool {
 	return l == LevelFull || l >= LevelNoService && c <= event.Class(l)

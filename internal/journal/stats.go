@@ -39,7 +39,8 @@ type Stats struct {
 	// the disk is slow, or hangs. No error: it may yet succeed. Zero: none.
 	StuckSince time.Time
 
-	Err error // why no events can be stored just now; nil: healthy
+	Err   error  `json:"-"` // why no events can be stored just now; nil: healthy
+	Fault string // the text of Err
 }
 
 // Counters count since Open.
@@ -95,6 +96,9 @@ func (j *Journal) Stats() Stats {
 	s.Wear = wear(j.disk.bytes.Load(), j.disk.syncs.Load(), s.Events, time.Since(j.opened), j.o.Endurance)
 	if s.Err == nil && s.Level == LevelFull {
 		s.Err = &FullError{Class: event.Money, Level: s.Level, Reason: s.LevelReason}
+	}
+	if s.Err != nil {
+		s.Fault = s.Err.Error()
 	}
 	return s
 }
