@@ -131,7 +131,7 @@ func writeFile(ctx context.Context, path string, write func(context.Context, *os
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return nil //nolint:nilerr // the file is there; only its name may not survive a power cut
+		return nil // it is there; only its name may not survive a power cut
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }

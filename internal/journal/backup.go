@@ -190,11 +190,11 @@ func (b *backupWriter) object(name string, value any) error {
 func (b *backupWriter) event(e *event.Event) error {
 	line := append(b.line[:0], `{"event":`...)
 	if faithful(e) {
-		line, err := appendEvent(line, e)
+		text, err := appendEvent(line, e)
 		if err != nil {
 			return err
 		}
-		return b.write(line)
+		return b.write(text)
 	}
 	record, err := encode(e)
 	if err != nil {
