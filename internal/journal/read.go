@@ -107,7 +107,7 @@ func (j *Journal) Find(id string) (event.Event, error) {
 		var found event.Seq
 		err := s.walk(s.first, func(first event.Seq, batch []byte) bool {
 			batchRecords(first, batch, func(seq event.Seq, record []byte, err error) bool {
-				if err == nil && seq <= limit && string(field(record, tagID)) == id {
+				if err == nil && seq <= limit && string(recordID(record)) == id {
 					found = seq
 				}
 				return true
