@@ -90,6 +90,7 @@ func (l Level) rung() int64 {
 		return 2
 	case LevelNoOrders:
 		return 1
+	case LevelOK, LevelFull:
 	}
 	return 0
 }
@@ -307,4 +308,40 @@ func (a *allowance) take(bytes int) bool {
 	a.events--
 	a.bytes -= int64(bytes)
 	return true
+}
+
+// look returns the level, measuring it first if so much was stored or so much
+// time has passed that it may have changed.
+func (j *Journal) look(stored int) Level {
+	w := &j.writer
+	w.unmeasured += int64(stored)
+	unit := j.o.MaxBytes / unitShare
+	if unit == 0 {
+		unit = j.o.SegmentBytes
+	}
+	if w.unmeasured >= unit/8 || j.o.MaxEvents > 0 || time.Since(w.measured) >= roomBusy {
+		w.unmeasured, w.measured = 0, time.Now()
+		return j.measure()
+	}
+	return j.Level()
+}
+
+// deny returns what an event is refused with for want of room, and counts it.
+func (j *Journal) deny(c event.Class) error {
+	j.mu.Lock()
+	j.refused[min(int(c), len(j.refused)-1)]++
+	j.mu.Unlock()
+	return j.shortage(c)
+}
+
+// refuse answers a batch that cannot be stored. Where the disk is full, each
+// sender is told so in its own class.
+func (j *Journal) refuse(batch []entry, err error) {
+	if !isFull(err) {
+		refuse(batch, err)
+		return
+	}
+	for _, e := range batch {
+		e.answer(event.Receipt{}, j.deny(e.event.Class))
+	}
 }

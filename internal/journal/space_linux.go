@@ -14,7 +14,7 @@ func diskSpace(dir string) (free, total int64, err error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return 0, 0, err
 	}
-	size := int64(fs.Bsize)
+	size := int64(fs.Bsize)                                      //nolint:unconvert // narrower on 32-bit boxes
 	return int64(fs.Bavail) * size, int64(fs.Blocks) * size, nil //nolint:gosec // no disk has 2^63 bytes
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"syscall"
@@ -8,6 +9,34 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
+
+const trimEvery = time.Minute
+
+// trimLoop looks after the room on disk. Retention is looked at once a minute
+// and whenever a segment was sealed; when room is short, every second.
+func (j *Journal) trimLoop(ctx context.Context) {
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	var trimmed time.Time
+	for {
+		j.keepBallast()
+		if j.measure() >= LevelTrim || time.Since(trimmed) >= trimEvery {
+			trimmed = time.Now()
+			if n, err := j.Trim(); err != nil {
+				j.o.Log.Error("trim journal", "err", err)
+			} else if n > 0 {
+				j.o.Log.Info("journal trimmed", "segments", n, "first", j.First())
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-j.trims:
+			trimmed = time.Time{}
+		}
+	}
+}
 
 // Trim deletes the oldest segments that every cursor has passed and that are
 // past retention, by age or because the journal is larger than it should be, or

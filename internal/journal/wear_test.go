@@ -119,12 +119,12 @@ func TestAccessErrorsSayWhatToDo(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", name, err, word)
 			}
 		}
-		if again := explain(err, at); again != err {
+		if again := explain(err, at); !errors.Is(again, err) || len(again.Error()) != len(err.Error()) {
 			t.Errorf("%s: explained twice", name)
 		}
 	}
 	for _, err := range []error{nil, syscall.EIO, syscall.ENOSPC, ErrDamaged} {
-		if got := explain(err, dir); got != err {
+		if got := explain(err, dir); !errors.Is(got, err) || got != nil && got.Error() != err.Error() {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
@@ -139,7 +139,7 @@ func TestWrongOwner(t *testing.T) {
 	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Chmod(dir, 0o700)
+	defer func() { _ = os.Chmod(dir, 0o700) }()
 	if err := os.Remove(filepath.Join(dir, lockName)); err == nil {
 		t.Skip("permissions do not hold here")
 	}

@@ -11,8 +11,6 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-const trimEvery = time.Minute
-
 // writer is the state of the one goroutine that writes events.
 type writer struct {
 	next    event.Seq // of the next event to store
@@ -64,32 +62,6 @@ func (j *Journal) Run(ctx context.Context) error {
 	wg.Wait()
 	j.finish()
 	return nil
-}
-
-// trimLoop looks after the room on disk. Retention is looked at once a minute
-// and whenever a segment was sealed; when room is short, every second.
-func (j *Journal) trimLoop(ctx context.Context) {
-	tick := time.NewTicker(roomEvery)
-	defer tick.Stop()
-	var trimmed time.Time
-	for {
-		j.keepBallast()
-		if j.measure() >= LevelTrim || time.Since(trimmed) >= trimEvery {
-			trimmed = time.Now()
-			if n, err := j.Trim(); err != nil {
-				j.o.Log.Error("trim journal", "err", err)
-			} else if n > 0 {
-				j.o.Log.Info("journal trimmed", "segments", n, "first", j.First())
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-j.trims:
-			trimmed = time.Time{}
-		}
-	}
 }
 
 // outcome is what became of one entry of a batch.
@@ -178,42 +150,6 @@ func (j *Journal) commit(batch []entry) {
 		j.look(len(buf))
 	}
 	answer(batch, outcomes)
-}
-
-// look returns the level, measuring it first if so much was stored or so much
-// time has passed that it may have changed.
-func (j *Journal) look(stored int) Level {
-	w := &j.writer
-	w.unmeasured += int64(stored)
-	unit := j.o.MaxBytes / unitShare
-	if unit == 0 {
-		unit = j.o.SegmentBytes
-	}
-	if w.unmeasured >= unit/8 || j.o.MaxEvents > 0 || time.Since(w.measured) >= roomBusy {
-		w.unmeasured, w.measured = 0, time.Now()
-		return j.measure()
-	}
-	return j.Level()
-}
-
-// deny returns what an event is refused with for want of room, and counts it.
-func (j *Journal) deny(c event.Class) error {
-	j.mu.Lock()
-	j.refused[min(int(c), len(j.refused)-1)]++
-	j.mu.Unlock()
-	return j.shortage(c)
-}
-
-// refuse answers a batch that cannot be stored. Where the disk is full, each
-// sender is told so in its own class.
-func (j *Journal) refuse(batch []entry, err error) {
-	if !isFull(err) {
-		refuse(batch, err)
-		return
-	}
-	for _, e := range batch {
-		e.answer(event.Receipt{}, j.deny(e.event.Class))
-	}
 }
 
 // publish makes a committed batch visible.
