@@ -56,6 +56,10 @@ bench: ## Measure the journal beside its peers on this disk (ARGS="-quick"; abou
 bench-go: ## Run the benchmarks in the packages (BENCH=pattern)
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
+.PHONY: mutants
+mutants: ## Break the journal in one place at a time: some test must notice each (ARGS="-run cursor")
+	go run ./scripts/mutants $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the code and sort its imports
 	scripts/lint fmt
