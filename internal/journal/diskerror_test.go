@@ -79,3 +79,31 @@ func TestEveryDiskError(t *testing.T) {
 	}
 	count.note = fmt.Sprintf("of %d in %d workloads", total, len(workloads()))
 }
+
+// TestSlowDisk has every sync take 50 ms, which changes nothing but the pace;
+// under torture also one of 30 s, and meanwhile what is stored can be read.
+func TestSlowDisk(t *testing.T) {
+	long := tortures(t) > 0
+	count := &tally{t: t, what: "slow disks"}
+	defer count.report()
+	for _, w := range slowWorkloads() {
+		s := newStage(t, w)
+		inject := "inject=fdatasync,fsync:delay_exit=50000" // µs
+		if w.name == "read beside" {
+			if !long {
+				continue
+			}
+			inject = "inject=fdatasync:delay_exit=30000000:when=7"
+		}
+		count.count++
+		root, p := s.play(t, "-e", "trace=fdatasync,fsync", "-e", inject)
+		defer os.RemoveAll(root)
+		if !p.done || p.errors > 0 || w.name == "read beside" && p.beside < 50 {
+			count.violated("%s: %d errors, %d reads beside\n%s", s.name, p.errors, p.beside, p.story())
+		}
+		h := hand{now: day}
+		if err := p.kept(filepath.Join(root, "journal"), h.options()); err != nil {
+			count.violated("%s: %v\n%s", s.name, err, p.story())
+		}
+	}
+}

@@ -33,6 +33,7 @@ type promises struct {
 	wentOn      bool // stored an event in the end
 	pid         int
 	errors      int
+	beside      int // reads while events were stored
 }
 
 func newPromises() *promises {
@@ -73,6 +74,8 @@ func (p *promises) line(words []string) error {
 		p.done = true
 	case "went":
 		p.wentOn = true
+	case "beside":
+		p.beside = int(number(1))
 	case "error":
 		p.errors++
 	case "epoch":

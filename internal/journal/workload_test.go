@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -130,6 +131,60 @@ func workloads() []workload {
 	}
 }
 
+// slowWorkloads are for a disk that takes its time.
+func slowWorkloads() []workload {
+	return []workload{
+		{name: "slow", prepare: func(h *hand) { h.create() }, run: func(h *hand) {
+			h.open()
+			for range 8 {
+				h.append(2, 100)
+			}
+			h.cursor("uplink", 3)
+			h.close()
+		}},
+		{name: "read beside", prepare: func(h *hand) {
+			h.create()
+			h.open()
+			h.append(5, 100)
+			h.close()
+		}, run: func(h *hand) {
+			h.open()
+			h.beside(func() {
+				for range 6 {
+					h.append(2, 100)
+				}
+			})
+			h.close()
+		}},
+	}
+}
+
+// beside reads what is stored, ten times a second, while work is done, and
+// says how often it could.
+func (h *hand) beside(work func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	reads := 0
+	wg.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			if events, err := h.j.Read(0, 5, 1<<20); err == nil && len(events) == 5 && h.j.Cursor("uplink") == 0 {
+				reads++
+			}
+		}
+	})
+	work()
+	close(done)
+	wg.Wait()
+	h.say("beside %d", reads)
+}
+
 // workChild does the workload that the environment names.
 func workChild(text string) error {
 	runtime.LockOSThread()
@@ -137,7 +192,7 @@ func workChild(text string) error {
 		return errThread
 	}
 	name, dir, _ := strings.Cut(text, ":")
-	for _, w := range workloads() {
+	for _, w := range append(workloads(), slowWorkloads()...) {
 		if w.name == name {
 			h := &hand{dir: dir, out: os.Stdout, now: day}
 			sent, err := strconv.Atoi(os.Getenv(workloadEnv + "_SENT"))
