@@ -273,6 +273,31 @@ func TestCaps(t *testing.T) {
 	}
 }
 
+// TestCapWithinABatch has more wait for one commit than the cap allows.
+func TestCapWithinABatch(t *testing.T) {
+	o := Options{MaxEvents: 100, Now: small.Now}
+	j, err := Open(newJournal(t, o), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error, 300)
+	for n := range cap(answers) {
+		if err := j.Enqueue(t.Context(), sample(n), func(_ event.Receipt, err error) { answers <- err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := run(t, j)
+	stored := 0
+	for range cap(answers) {
+		if err := <-answers; err == nil {
+			stored++
+		}
+	}
+	if stored != 100 || b.Stored() != 100 {
+		t.Fatalf("%d answered as stored, %d are", stored, b.Stored())
+	}
+}
+
 // TestBallast reserves a part of a small disk only, whole, and once.
 func TestBallast(t *testing.T) {
 	dir := t.TempDir()

@@ -288,6 +288,24 @@ func TestSalvageAnswersRepeats(t *testing.T) {
 	b.wantPayloads(b.all()[:2], 1, 2)
 }
 
+func TestSalvageChooses(t *testing.T) {
+	w := wreck{records: []found{
+		{seq: 3, at: 1, use: pageUnknown, time: 9},
+		{seq: 1, at: 2, use: pageFree, time: 9}, // only in a free page: never acknowledged
+		{seq: 3, at: 3, use: pageLive, time: 1},
+		{seq: 2, at: 4, use: pageUnknown, time: 1},
+		{seq: 2, at: 5, use: pageUnknown, time: 2},
+		{seq: 2, at: 6, use: pageFree, time: 3},
+	}}
+	w.choose()
+	if len(w.records) != 2 || w.records[0].at != 5 || w.records[1].at != 3 {
+		t.Fatalf("chosen %+v", w.records)
+	}
+	if lost := w.lost(1, 5); len(lost) != 2 || lost[0].From != 1 || lost[0].To != 1 || lost[1].From != 4 || lost[1].To != 5 {
+		t.Fatalf("lost %v", lost)
+	}
+}
+
 // TestSalvagePassesOverInterruptedCommits has a record in the file that was
 // never acknowledged, and another event at its seq.
 func TestSalvagePassesOverInterruptedCommits(t *testing.T) {
