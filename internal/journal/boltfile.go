@@ -20,6 +20,9 @@ const (
 	// fsync, and at most this much disk is taken before it is needed.
 	growBy = 4 << 20
 
+	// aheadBytes is how much is written ahead for lone events; see writeAhead.
+	aheadBytes = 64 << 10
+
 	// flockTimeout bounds the wait for bbolt's own lock on a file, which only
 	// a stray tool can hold: the LOCK file keeps other boxes out.
 	flockTimeout = 2 * time.Second
@@ -42,6 +45,8 @@ type boltFile struct {
 	// stuck is set when bbolt panicked where it may have kept a lock: closing
 	// would wait for ever, and unmapping could pull pages from under a reader.
 	stuck atomic.Bool
+
+	ahead int64 // up to here zeros were written; owned by the writer
 
 	counters *counters
 }
@@ -125,6 +130,24 @@ func (f *boltFile) update(fn func(tx *bolt.Tx) error) error {
 		f.stuck.Store(true)
 	}
 	return err
+}
+
+// writeAhead writes zeros behind the pages in use, whose size is given, unless
+// there are enough. A new block costs a lone event more than its own page: the
+// file system writes down in its journal where it is, some five blocks for
+// each commit. This way it does so once in sixteen pages, with the commit's own
+// fdatasync. Nothing refers to what is there, so it may be lost, and where it
+// is refused the commit tells why. Called by the writer alone, in update.
+func (f *boltFile) writeAhead(size int64) {
+	if size+commitPages*pageSize <= f.ahead {
+		return
+	}
+	from := max(f.ahead, size)
+	if _, err := f.raw.WriteAt(make([]byte, aheadBytes), from); err != nil {
+		return
+	}
+	f.counters.bytes.Add(aheadBytes)
+	f.ahead = from + aheadBytes
 }
 
 // close releases the file. Nothing depends on it for durability.

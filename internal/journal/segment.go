@@ -38,6 +38,9 @@ const (
 
 	batchPrefix = 'e' // sorts behind "about" and "archive"
 
+	// commitPages is more than a commit of a lone event takes anew.
+	commitPages = 8
+
 	// rootBytes is how much of the root's page batches may take. The rest is
 	// for the two other buckets and the page's own header.
 	rootBytes = pageSize - 768
@@ -258,6 +261,9 @@ func (s *segment) readAbout(f *boltFile) error {
 func (s *segment) append(first event.Seq, batch []byte) (size int64, err error) {
 	err = s.file.update(func(tx *bolt.Tx) error {
 		size = tx.Size()
+		if inline(batch) { // a large one pays for its blocks by what is in it
+			s.file.writeAhead(size)
+		}
 		if s.room -= rootShare(batch); s.room < 0 {
 			if err := sweep(tx); err != nil {
 				return err
@@ -277,12 +283,17 @@ func (s *segment) append(first event.Seq, batch []byte) (size int64, err error) 
 // if it is small enough for bbolt to store it inline, else a reference.
 func rootShare(batch []byte) int {
 	const reference = elemSize + 1 + 8 + 16 // element, name, bucket
-	const inline = pageHeader + elemSize + 1
-	if n := inline + len(batch); n <= pageSize/4 {
-		return reference + n
+	if inline(batch) {
+		return reference + inlineHead + len(batch)
 	}
 	return reference
 }
+
+// inlineHead is what an inline bucket has besides its value.
+const inlineHead = pageHeader + elemSize + 1
+
+// inline reports whether bbolt stores a batch in its parent's page.
+func inline(batch []byte) bool { return inlineHead+len(batch) <= pageSize/4 }
 
 // sweep moves the batches in the root to the archive. Their content stays
 // where it is unless it is inline.

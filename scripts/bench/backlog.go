@@ -218,11 +218,11 @@ func trimming(ctx context.Context, out io.Writer, s settings, d device) error {
 	fmt.Fprintf(out, "\na lone caller while %d old events are trimmed (that took %v)\n", s.queued, trims)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tp50 µs\tp99 µs\tworst µs\t")
-	for name, runs := range map[string][]result{"without": without, "with": with} {
+	for i, runs := range [][]result{without, with} {
 		micros := func(of func(result) time.Duration) float64 {
 			return median(runs, func(r result) float64 { return float64(of(r)) / 1000 })
 		}
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t\n", name,
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t\n", [...]string{"without", "with"}[i],
 			micros(func(r result) time.Duration { return r.p50 }),
 			micros(func(r result) time.Duration { return r.p99 }),
 			micros(func(r result) time.Duration { return r.worst }))
