@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -86,7 +85,7 @@ func (c *tally) report() {
 	if c.t.Failed() && c.violations == 0 {
 		c.violations = 1 // ended by something else
 	}
-	c.t.Log(fmt.Sprintf("torture: %s|%s|%d|%d|%s|%s", c.t.Name(), c.what, c.count, c.violations, drawn, c.note))
+	c.t.Logf("torture: %s|%s|%d|%d|%s|%s", c.t.Name(), c.what, c.count, c.violations, drawn, c.note)
 }
 
 // need returns the path of a program, or skips the test with the reason; where
