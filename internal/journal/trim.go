@@ -45,7 +45,8 @@ func (j *Journal) trimLoop(ctx context.Context) {
 //
 //	forget the segment, unlink, fsync directory    crash: it is there again
 //
-// Oldest first, so that a crash in between leaves no hole.
+// Oldest first, each durable before the next, so that no crash or power cut in
+// between leaves a hole.
 func (j *Journal) Trim() (deleted int, err error) {
 	j.trimming.Lock()
 	defer j.trimming.Unlock()
@@ -71,14 +72,12 @@ func (j *Journal) Trim() (deleted int, err error) {
 			return deleted, fmt.Errorf("trim segment %d: %w", s.first, err)
 		}
 		deleted++
-	}
-	if deleted > 0 {
-		if err := syncDir(j.dir); err != nil {
-			return deleted, fmt.Errorf("trim: %w", err)
-		}
 		j.mu.Lock()
-		j.counts.Trimmed += uint64(deleted)
+		j.counts.Trimmed++
 		j.mu.Unlock()
+		if err := syncDir(j.dir); err != nil {
+			return deleted, fmt.Errorf("trim segment %d: %w", s.first, err)
+		}
 	}
 	return deleted, nil
 }

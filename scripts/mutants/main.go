@@ -39,11 +39,15 @@ func run(ctx context.Context, only string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	chosen := slices.DeleteFunc(mutants(), func(m mutant) bool { return !match.MatchString(m.name) })
-	for _, m := range chosen { // first, because it is quick
+	all := mutants()
+	for _, m := range all { // first, because it is quick
 		if _, err := m.apply(); err != nil {
 			return err
 		}
+	}
+	chosen := slices.DeleteFunc(all, func(m mutant) bool { return !match.MatchString(m.name) })
+	if len(chosen) == 0 {
+		return fmt.Errorf("no mutant matches %q", only)
 	}
 	// Tests that fail anyway catch everything.
 	for _, pkg := range []string{journal, powercut} {

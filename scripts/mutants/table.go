@@ -182,6 +182,12 @@ func mutants() []mutant {
 			`ok && hindmost > last {`,
 			powercut, "TestJournalSurvives",
 		},
+		{
+			"segments trimmed without fsync in between", "trim.go",
+			`if err := syncDir(j.dir); err != nil {`,
+			`if err := error(nil); err != nil {`,
+			powercut, "TestTrimLeavesNoHole",
+		},
 
 		// Keys.
 		{

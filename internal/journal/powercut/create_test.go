@@ -88,15 +88,22 @@ func firstEvent(dir string, l *ledger) error {
 	if err := l.audit(j); err != nil {
 		return err
 	}
+	return running(j, func() error {
+		e := l.event(300, true)
+		receipt, err := j.Append(context.Background(), e)
+		if err != nil {
+			return err
+		}
+		return l.promised(e, receipt)
+	})
+}
+
+// running runs a journal as long as fn takes.
+func running(j *journal.Journal, fn func() error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { _ = j.Run(ctx) }) // nil always
-	e := l.event(300, true)
-	receipt, err := j.Append(ctx, e)
-	if err != nil {
-		return err
-	}
-	return l.promised(e, receipt)
+	return fn()
 }
