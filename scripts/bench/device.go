@@ -36,8 +36,8 @@ func findDevice(dir string) (device, error) {
 	}
 	sys := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
 	d := device{name: "without counters", fs: kind, dir: dir}
-	if real, err := filepath.EvalSymlinks(sys); err == nil {
-		d.name, d.stat = filepath.Base(real), filepath.Join(real, "stat")
+	if path, err := filepath.EvalSymlinks(sys); err == nil {
+		d.name, d.stat = filepath.Base(path), filepath.Join(path, "stat")
 	}
 	return d, nil
 }

@@ -42,12 +42,12 @@ func once(ctx context.Context, s settings, d device, subject subject, callers in
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return result{}, err
 	}
-	store, err := subject.open(dir)
+	opened, err := subject.open(dir)
 	if err != nil {
 		return result{}, err
 	}
-	r, err := load(ctx, s.duration, d, store, callers)
-	return r, errors.Join(err, store.close(), os.RemoveAll(dir))
+	r, err := load(ctx, s.duration, d, opened, callers)
+	return r, errors.Join(err, opened.close(), os.RemoveAll(dir))
 }
 
 func load(ctx context.Context, duration time.Duration, d device, s store, callers int) (result, error) {
