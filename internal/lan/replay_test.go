@@ -128,6 +128,9 @@ func TestReplayToNewcomers(t *testing.T) {
 // TestSenderIsNoWitness has the only manager send an alert to managers.
 func TestSenderIsNoWitness(t *testing.T) {
 	b := start(t, quick)
+	away := b.connect(auth.Grant{Subject: "m2", Role: event.Manager}, "")
+	b.proven(away)
+	b.leave(away)
 	sender := b.connect(auth.Grant{Subject: "m1", Role: event.Manager}, "")
 	sender.ask("system_alert", `{"level":"info","title":"t","message":"m","venueId":"venue_1","targetRoles":["MANAGER"]}`)
 	until(t, "all is shown", func() bool { return b.Stats().Shown == 1 })

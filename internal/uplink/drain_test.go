@@ -93,7 +93,9 @@ func TestBacklogDrains(t *testing.T) {
 			until(t, "cursor follows", func() bool { return j.Cursor(cursorName) == event.Seq(n) })
 			checkEffects(t, backend, j)
 			s := u.Status()
-			if c.broker == "mosquitto" && (s.Resent > 0 || s.Sent != uint64(n)) {
+			// How often it had to send again depends on how fast the disk of the
+			// back-end is; a PUBACK does not wait for that.
+			if s.Sent != uint64(n) || c.broker == "mosquitto" && c.mode == Broker && s.Resent > 0 {
 				t.Errorf("status %+v, back-end %+v", s, backend.Counts())
 			}
 		})
