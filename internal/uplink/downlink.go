@@ -91,6 +91,7 @@ func (d *downlink) receive(m mqtt.Message) {
 	case d.queue <- it:
 	default:
 		d.full.Store(true)
+		d.u.tell(func(st *Status) { st.Overflows++ })
 	}
 }
 

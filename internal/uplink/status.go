@@ -66,6 +66,7 @@ type Counts struct {
 	Duplicates uint64 `json:"duplicates"` // broadcasts that were stored before
 	Commands   uint64 `json:"commands"`   // answered
 	Rejected   uint64 `json:"rejected"`   // messages kept in the rejected list
+	Overflows  uint64 `json:"overflows"`  // times what came down was more than the queue holds
 }
 
 // Failure is why the link was lost or did not come up.
