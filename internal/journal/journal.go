@@ -326,6 +326,7 @@ func (j *Journal) resumeSegment(i int, known event.Seq) (end event.Seq, err erro
 		return end, s.release()
 	}
 	w.active, w.keys, w.newest, w.records = s, r.keys, r.newest, r.bytes
+	w.full = j.o.full(r.bytes, int64(end+1-s.first))
 	s.writing.Store(true)
 	return end, nil
 }
@@ -406,7 +407,9 @@ func (j *Journal) Append(ctx context.Context, e *event.Event) (event.Receipt, er
 // An event with the DedupKey of one that is still kept is not stored again:
 // the answer is the first one's receipt with Duplicate set, or ErrKeyReuse if
 // the digests differ. ErrTooLarge is final; ErrClosed and all other errors
-// mean that the event was not stored and that a later try may succeed.
+// mean that the event was not stored and that a later try may succeed. Only
+// where the disk fails for longer, and the box starts anew before any other
+// event was stored, may a refused one be there: with a key it is known again.
 //
 // Times are kept to the millisecond: Enqueue rounds Time and Expires down.
 func (j *Journal) Enqueue(ctx context.Context, e *event.Event, answer func(event.Receipt, error)) error {

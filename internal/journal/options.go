@@ -82,3 +82,8 @@ const segmentShare = 8
 // mapped is the address space reserved for the active segment: what it grows
 // to, and room for the last batch and the key table.
 func (o Options) mapped() int64 { return 2 * o.SegmentBytes }
+
+// full reports whether a segment of that size takes no more.
+func (o Options) full(bytes, events int64) bool {
+	return bytes >= o.SegmentBytes || o.MaxEvents > 0 && events >= max(o.MaxEvents/segmentShare, 1)
+}

@@ -283,6 +283,14 @@ func (j *Journal) keepBallast() {
 	}
 }
 
+// capped reports whether, when the journal is full, it is so because of a cap:
+// the disk has room.
+func (j *Journal) capped() bool {
+	j.room.mu.Lock()
+	defer j.room.mu.Unlock()
+	return j.room.levels[limitDisk] < LevelFull
+}
+
 // allowance is what one batch may still take under the caps, exactly, so that
 // a large batch does not run past them.
 type allowance struct{ bytes, events int64 }

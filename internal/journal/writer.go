@@ -86,7 +86,8 @@ func (j *Journal) commit(batch []entry) {
 	j.commits.start()
 	defer j.commits.stop()
 	level := j.look(0)
-	if level < LevelFull {
+	// A segment that takes up a whole cap is let go of only as an older one.
+	if level < LevelFull || w.full && j.capped() {
 		if err := j.ready(); err != nil {
 			j.refuse(batch, err)
 			return
@@ -142,8 +143,7 @@ func (j *Journal) commit(batch []entry) {
 			j.refuse(batch, err)
 			return
 		}
-		w.full = size+int64(len(buf)) >= j.o.SegmentBytes ||
-			j.o.MaxEvents > 0 && int64(seq-w.active.first) >= max(j.o.MaxEvents/segmentShare, 1)
+		w.full = j.o.full(size+int64(len(buf)), int64(seq-w.active.first))
 		w.records += int64(len(buf))
 		w.active.noteGrowth()
 		j.publish(batch, outcomes)
