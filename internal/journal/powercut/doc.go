@@ -8,4 +8,7 @@
 // every change fails from then on; it lets go of its files, the disk is
 // mounted again, and what it finds there is what a machine that lost power
 // would have found.
+//
+// The rest of it is built for 64-bit Linux alone: go-fuse does not compile for
+// 32-bit ARM, where splice returns an int. Nothing of it is in the product.
 package powercut
