@@ -50,6 +50,7 @@ type UplinkStatus struct {
 	Received   uint64    `json:"received"`            // broadcasts stored
 	Rejected   uint64    `json:"rejected"`            // messages that could not be read or were not allowed
 	RejectedAt time.Time `json:"rejectedAt,omitzero"` // when the last one came
+	Overflows  uint64    `json:"overflows"`           // times more came down than the box could hold
 }
 
 // JournalStatus tells what is kept, and what the cloud does not have yet.

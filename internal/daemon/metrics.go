@@ -110,6 +110,7 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	counter("uplink_rewinds_total", "Times the box sent again from its cursor.", func(s *snapshot) float64 { return float64(s.status.Uplink.Resent) })
 	counter("uplink_broadcasts_total", "Broadcasts stored.", func(s *snapshot) float64 { return float64(s.status.Uplink.Received) })
 	counter("uplink_rejected_total", "Messages from the cloud that could not be used.", func(s *snapshot) float64 { return float64(s.status.Uplink.Rejected) })
+	counter("uplink_overflows_total", "Times the link was cut because more came down than the box could hold.", func(s *snapshot) float64 { return float64(s.status.Uplink.Overflows) })
 
 	gauge("disk_free_bytes", "Free space on the journal's file system.", func(s *snapshot) float64 { return float64(s.status.Disk.FreeBytes) })
 	return c

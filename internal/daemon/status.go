@@ -120,6 +120,7 @@ func (d *Daemon) uplinkStatus() api.UplinkStatus {
 		State: string(u.State), Since: u.Since.UTC(), Broker: u.Broker, Confirm: string(u.Confirm),
 		InFlight: u.InFlight, Connects: u.Connects,
 		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected, RejectedAt: u.RejectedAt,
+		Overflows: u.Overflows,
 	}
 	// A failure that was overcome is history, not state.
 	if u.Failure != nil && u.State != uplink.Online {
