@@ -37,11 +37,34 @@ func TestCatalogueIsSound(t *testing.T) {
 		if !r.Volatile && r.Class == Telemetry {
 			t.Errorf("%s is telemetry and stored", r.Kind)
 		}
-		if (r.Class == Money) != strings.Contains(string(r.Kind), "payment") {
+		if (r.Class == Money) != (strings.Contains(string(r.Kind), "payment") || strings.Contains(string(r.Kind), "refund")) {
 			t.Errorf("%s is of class %s", r.Kind, r.Class)
 		}
-		if (r.Family == Plain) != (r.Type == "") || (r.Family != Plain && len(r.Identity) == 0) {
+		business := r.Family == Payment || r.Family == Order || r.Family == Alert
+		if business != (r.Type != "") || (business && len(r.Identity) == 0) {
 			t.Errorf("%s: family %d, type %q, identity %v", r.Kind, r.Family, r.Type, r.Identity)
+		}
+		if r.Inbound && (r.Broadcast || r.Replay > 0) {
+			t.Errorf("%s is for nobody to hear and goes out", r.Kind)
+		}
+		if r.Terminal && !slices.Equal(r.Senders, Roles()) {
+			t.Errorf("%s: a terminal may be run by any role", r.Kind)
+		}
+		if r.FromClients() && !r.Volatile && r.Done == "" && !strings.HasPrefix(string(r.Kind), "terminal:") {
+			t.Errorf("%s has no words of success", r.Kind)
+		}
+		if r.Alias != "" {
+			if to, ok := Resolve(r.Kind); !ok || to.Kind != r.Alias || to.Alias != "" {
+				t.Errorf("%s is another name of %q", r.Kind, r.Alias)
+			}
+		}
+		if r.Refresh != "" {
+			if _, ok := Lookup(r.Refresh); !ok {
+				t.Errorf("%s is followed by an unknown %s", r.Kind, r.Refresh)
+			}
+		}
+		if r.Latest && r.Replay == 0 {
+			t.Errorf("%s: the latest of what is never replayed", r.Kind)
 		}
 	}
 	if _, ok := Lookup("nobody:knows"); ok {
@@ -53,12 +76,12 @@ func TestCatalogueIsSound(t *testing.T) {
 	}
 }
 
-// Every event of contract §3 that goes out to a venue, a room, a role or a
-// person. What one socket and the box say to each other (rooms, authentication,
-// answers about commands and messages, the terminal bridge of §3.7) is not an
-// event of the venue and has no row.
+// Every event that contract §1–§4 and §11 C name, in either direction, and the
+// box's own sync_status.
 func TestCatalogueIsComplete(t *testing.T) {
 	const contract = `
+		authenticate authentication_success authentication_error
+		join_room leave_room joinVenueRoom leaveVenueRoom room_joined room_left error rate_limit_exceeded sync_status
 		payment_initiated payment_processing payment_completed payment_failed
 		crypto:payment_confirmed crypto:payment_failed
 		order_created order_updated order_status_changed order_deleted
@@ -67,7 +90,12 @@ func TestCatalogueIsComplete(t *testing.T) {
 		notification_new notification_count_updated notification_read notification_deleted notification:updated
 		tpv_command tpv_command_sent tpv_command_send tpv_command_cancelled tpv_command_status_changed
 		tpv_command_queued tpv_bulk_operation_progress tpv_status_update tpv_command_response
-		tpv_message tpv_message_cancelled
+		tpv_command_ack tpv_command_started tpv_command_progress tpv_command_result
+		tpv_message tpv_message_cancelled tpv_message_ack tpv_message_response
+		terminal:payment_request terminal:payment_cancel terminal:payment_probe terminal:refund_request
+		terminal:print_receipt_request terminal:payment_outcome terminal:payment_result
+		terminal:payment_cancel_disposition terminal:payment_probe_result terminal:payment_attempt_opened
+		terminal:print_receipt_result terminal:refund_result
 		tpv:log terminal:log tpv:heartbeat terminal:heartbeat
 		menu_updated menu_item_created menu_item_updated menu_item_deleted product_price_changed
 		menu_item_availability_changed menu_category_updated menu_category_deleted

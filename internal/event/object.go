@@ -218,6 +218,20 @@ func (o Object) With(set ...Member) []byte {
 	return append(out, '}')
 }
 
+// Pick returns an object of the given members alone, those it has, their
+// values' bytes unchanged.
+func (o Object) Pick(keys ...string) Object {
+	var set []Member
+	for _, key := range keys {
+		if raw := o.Raw(key); raw != nil {
+			set = append(set, Member{key, raw})
+		}
+	}
+	picked, _ := ParseObject([]byte("{}")) // always parses
+	picked, _ = ParseObject(picked.With(set...))
+	return picked
+}
+
 // quote encodes s as a JSON string without the HTML escapes that
 // encoding/json adds by default.
 func quote(s string) []byte {

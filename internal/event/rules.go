@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -27,7 +28,7 @@ func (r *Row) MaySend(role Role) *Refusal {
 		return unauthorised("Role %s not authorized for order events", role)
 	case Alert:
 		return unauthorised("Role %s not authorized to send system alerts", role)
-	case Plain:
+	case Plain, Task, Session:
 	}
 	return unauthorised("Role %s not authorized to send %s", role, r.Kind)
 }
@@ -40,70 +41,65 @@ func unauthorised(format string, args ...any) *Refusal {
 	return Refuse(http.StatusUnauthorized, "role_not_allowed", fmt.Sprintf(format, args...))
 }
 
-// CheckPayload applies the family's rules to a client's payload, in the order
-// and with the texts of the existing system (contract §3.2–3.4). venue is the
-// sender's own.
+// CheckPayload applies the row's rules to a client's payload, in the order and
+// with the texts of the existing system (contract §3.2–3.4): what must be
+// there, what it must be, whose venue it is about. A payload that names no
+// venue, and needs none, is about the sender's own, which is venue.
 func (r *Row) CheckPayload(o Object, venue string) *Refusal {
-	switch r.Family {
-	case Payment:
-		if !o.Truthy("paymentId") {
-			return missing("Payment ID is required")
-		}
-		if !o.Positive("amount") {
-			return missing("Valid payment amount is required")
-		}
-		if !o.Truthy("currency") {
-			return missing("Currency is required")
-		}
-	case Order:
-		if !o.Truthy("orderId") {
-			return missing("Order ID is required")
-		}
-	case Alert:
-		if refusal := checkAlert(o); refusal != nil {
-			return refusal
-		}
-	case Plain:
-		// A publisher's or a terminal's: only the venue is checked, and a
-		// payload that names none is taken to be about the sender's own.
-		if !o.Truthy("venueId") {
-			return r.checkKeys(o)
+	for _, need := range r.Needs {
+		switch {
+		case need.Amount && !o.Positive(need.Key), !o.Truthy(need.Key) && !o.Truthy(r.twin(need.Key)):
+			return missing(need.Text)
 		}
 	}
-	if !o.Truthy("venueId") {
-		return missing("Venue ID is required")
+	if refusal := r.Choice.check(o); refusal != nil {
+		return refusal
 	}
-	if o.String("venueId") != venue {
+	if r.Family == Alert {
+		if _, ok := o.Strings("targetRoles"); !ok {
+			return missing("targetRoles must be an array of role names")
+		}
+	}
+	if o.Truthy("venueId") && o.String("venueId") != venue {
 		return WrongVenue()
 	}
 	return r.checkKeys(o)
 }
 
-func checkAlert(o Object) *Refusal {
-	for _, need := range []struct{ key, text string }{
-		{"level", "Alert level is required"},
-		{"title", "Alert title is required"},
-		{"message", "Alert message is required"},
-		{"venueId", "Venue ID is required"},
-	} {
-		if !o.Truthy(need.key) {
-			return missing(need.text)
+// twin returns the member that says the same as key, or "".
+func (r *Row) twin(key string) string {
+	for _, pair := range r.Twins {
+		switch key {
+		case pair[0]:
+			return pair[1]
+		case pair[1]:
+			return pair[0]
 		}
 	}
-	switch o.String("level") {
-	case "info", "warning", "error", "critical":
-	default:
-		return missing("Invalid alert level. Must be one of: info, warning, error, critical")
+	return ""
+}
+
+func (c *Choice) check(o Object) *Refusal {
+	if c.Key == "" || (c.Optional && !o.Truthy(c.Key)) {
+		return nil
 	}
-	if _, ok := o.Strings("targetRoles"); !ok {
-		return missing("targetRoles must be an array of role names")
+	value := o.String(c.Key)
+	for _, allowed := range c.Values {
+		if value == allowed || (c.Fold && strings.EqualFold(value, allowed)) {
+			return nil
+		}
 	}
-	return nil
+	text := c.Text
+	if strings.HasSuffix(text, ":") {
+		said := o.Ident(c.Key)
+		text += " " + said[:min(len(said), MaxKey)]
+	}
+	return missing(text)
 }
 
 // checkKeys bounds the identifiers the box keeps beside the payload.
 func (r *Row) checkKeys(o Object) *Refusal {
-	for _, key := range []string{r.Subject, "tableId", "orderId", "correlationId"} {
+	for _, key := range []string{r.Subject, r.To.one(), "tableId", "orderId", "correlationId"} {
 		raw := o.Raw(key)
 		if key == "" || raw == nil || string(raw) == "null" {
 			continue
@@ -134,25 +130,60 @@ func WrongVenue() *Refusal {
 	return Refuse(http.StatusUnauthorized, "venue_mismatch", "Access denied to specified venue")
 }
 
-// AudienceOf returns who hears an event of this kind with this payload: the
-// venue, which includes the table named in it and the kind's extra roles, or
-// for an alert the roles it names.
-func (r *Row) AudienceOf(o Object) Audience {
-	if r.Family == Alert {
-		if names, _ := o.Strings("targetRoles"); len(names) > 0 {
-			var a Audience
-			for _, name := range names {
-				a.Roles = append(a.Roles, Role(name))
-			}
-			return a
+// AudienceOf returns who hears an event of this kind with this payload. target
+// is whom its sender asks for; nil: the kind's own audience, which is the
+// people or terminals the payload names, or for an alert the roles; else the
+// venue, which includes the table named in it and the kind's extra roles.
+func (r *Row) AudienceOf(o Object, target *Audience) Audience {
+	if target != nil && !(r.Private && target.Everyone()) {
+		return *target
+	}
+	var a Audience
+	switch {
+	case r.Family == Alert:
+		names, _ := o.Strings("targetRoles")
+		for _, name := range names {
+			a.Roles = append(a.Roles, Role(name))
 		}
+	case r.To.Kind == ToUser:
+		a.Users = r.To.names(o)
+	case r.To.Kind == ToTerminal, r.To.Kind == ToTerminals:
+		a.Terminals = r.To.names(o)
+	}
+	if !a.Everyone() {
+		if target != nil {
+			a.Except = target.Except
+		}
+		return a
+	}
+	if target != nil {
+		return *target
+	}
+	if r.Family == Alert || r.To.Kind != ToVenue {
 		return Audience{Venue: true}
 	}
-	a := Audience{Venue: true, Roles: r.AlsoRoles}
+	a = Audience{Venue: true, Roles: r.AlsoRoles}
 	if table := o.Ident("tableId"); table != "" {
 		a.Tables = []string{table}
 	}
 	return a
+}
+
+// one returns the addressee's member if it holds one name.
+func (to Addressee) one() string {
+	if to.Kind == ToTerminals {
+		return ""
+	}
+	return to.Key
+}
+
+// names returns whom the payload names, empty or overlong names left out.
+func (to Addressee) names(o Object) []string {
+	names := []string{o.Ident(to.Key)}
+	if to.Kind == ToTerminals {
+		names, _ = o.Strings(to.Key)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" || len(name) > MaxKey })
 }
 
 // Stamp is what the box adds to a payload before it is stored.
@@ -161,15 +192,20 @@ type Stamp struct {
 	Time          time.Time
 	User          string // staff id of the sending client; empty from the cloud
 	Venue         string // filled in when the payload names none
+	ID            string // the natural key, when a Once kind's payload brings none
 }
 
 // Enrich returns the payload as the LAN will see it and the correlation id it
 // now carries (contract §4.1 with B4: a supplied correlation id is kept). What
 // a client says of its own user, time and payment status is replaced; what the
-// cloud says stands.
+// cloud says stands. What the LAN never sees, and what goes to one terminal's
+// card reader, stays as it came.
 func (r *Row) Enrich(o Object, s Stamp) (payload []byte, correlationID string) {
-	set := make([]Member, 0, 5)
 	correlationID = o.String("correlationId")
+	if r.Bare || r.Inbound {
+		return o.Bytes(), correlationID
+	}
+	set := make([]Member, 0, 5)
 	if correlationID == "" {
 		correlationID = s.CorrelationID
 		set = append(set, Text("correlationId", correlationID))
@@ -187,7 +223,35 @@ func (r *Row) Enrich(o Object, s Stamp) (payload []byte, correlationID string) {
 	if !o.Truthy("venueId") {
 		set = append(set, Text("venueId", s.Venue))
 	}
+	if r.Once && o.Ident(r.Subject) == "" {
+		set = append(set, Text(r.Subject, s.ID))
+	}
+	for _, fill := range r.Fill {
+		if raw := o.Raw(fill.Key); (raw == nil || string(raw) == "null") && !fromClient {
+			set = append(set, fill)
+		}
+	}
+	for _, pair := range r.Twins {
+		for i, key := range pair {
+			if raw := o.Raw(pair[1-i]); o.Raw(key) == nil && raw != nil {
+				set = append(set, Member{Key: key, Value: raw})
+			}
+		}
+	}
+	if r.Only != nil {
+		o = o.Pick(r.Only...)
+	}
 	return o.With(set...), correlationID
+}
+
+// Expiry returns until when an event is worth showing, as its payload says in
+// expiresAt; zero: for ever.
+func Expiry(o Object) time.Time {
+	at, err := time.Parse(time.RFC3339, o.String("expiresAt"))
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC().Truncate(time.Millisecond)
 }
 
 // FormatTime writes a time as existing clients expect it: ISO 8601, UTC, with

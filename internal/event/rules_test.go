@@ -2,6 +2,7 @@ package event
 
 import (
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -142,10 +143,34 @@ func TestCheckPayload(t *testing.T) {
 		`{"tableId":{}}`:     "tableId must be a string",
 		`{"commandId":true}`: "commandId must be a string",
 	}
+	commands := map[string]string{
+		`{}`:                  "Terminal ID is required",
+		`{"terminalId":"t1"}`: "Command type is required",
+		`{"terminalId":"t1","commandType":"LOCK"}`:                "",
+		`{"terminalId":"t1","type":"LOCK"}`:                       "",
+		`{"terminalId":"t1","type":"LOCK","venueId":"v2"}`:        wrongVenue,
+		`{"terminalId":["t1"],"type":"LOCK"}`:                     "terminalId must be a string",
+		`{"terminalId":"` + long + `","type":"LOCK"}`:             "terminalId is longer than 128 bytes",
+		`{"terminalId":"t1","type":"LOCK","commandId":{"a":"b"}}`: "commandId must be a string",
+	}
+	results := map[string]string{
+		`{"commandId":"c"}`:                                           "Missing required fields: commandId, terminalId",
+		`{"terminalId":"t"}`:                                          "Missing required fields: commandId, terminalId",
+		`{"commandId":"c","terminalId":"t"}`:                          "",
+		`{"commandId":"c","terminalId":"t","success":true}`:           "",
+		`{"commandId":"c","terminalId":"t","resultStatus":"ERROR"}`:   "",
+		`{"commandId":"c","terminalId":"t","resultStatus":"success"}`: "Invalid result status: success",
+	}
+	logs := map[string]string{
+		`{"level":"info","tag":"t","message":"m","terminalId":"t"}`:                 "Missing required fields in log payload",
+		`{"level":"Info","tag":"t","message":"m","terminalId":"t","venueId":"v1"}`:  "",
+		`{"level":"DEBUG","tag":"t","message":"m","terminalId":"t","venueId":"v1"}`: "Invalid log level: DEBUG",
+		`{"level":true,"tag":"t","message":"m","terminalId":"t","venueId":"v1"}`:    "Invalid log level: ",
+	}
 	for kind, table := range map[Kind]map[string]string{
 		PaymentInitiated: payments, PaymentProcessing: payments, PaymentCompleted: payments, PaymentFailed: payments,
 		OrderCreated: orders, OrderUpdated: orders, OrderStatusChanged: orders, OrderDeleted: orders,
-		SystemAlert: alerts, "tpv_command": plain,
+		SystemAlert: alerts, "tpv_command_response": plain, TPVCommand: commands, TPVCommandResult: results, TPVLog: logs,
 	} {
 		for raw, want := range table {
 			refusal := row(t, kind).CheckPayload(parse(t, raw), "v1")
@@ -178,8 +203,35 @@ func TestAudienceOf(t *testing.T) {
 		{SystemAlert, `{"targetRoles":[]}`, Audience{Venue: true}},
 		{SystemAlert, `{"targetRoles":["MANAGER",7,"OWNER"]}`, Audience{Roles: []Role{Manager, Owner}}},
 	} {
-		got := row(t, c.kind).AudienceOf(parse(t, c.raw))
+		got := row(t, c.kind).AudienceOf(parse(t, c.raw), nil)
 		if got.Venue != c.want.Venue || !slices.Equal(got.Tables, c.want.Tables) || !slices.Equal(got.Roles, c.want.Roles) {
+			t.Errorf("%s %s is for %+v, want %+v", c.kind, c.raw, got, c.want)
+		}
+	}
+}
+
+// Whom the payload names, and what a sender's own target may change about it.
+func TestAudienceOfAddressed(t *testing.T) {
+	venue, table := &Audience{Venue: true, Except: []Role{Viewer}}, &Audience{Tables: []string{"t1"}}
+	for _, c := range []struct {
+		kind   Kind
+		raw    string
+		target *Audience
+		want   Audience
+	}{
+		{"notification_new", `{"recipientId":"s1"}`, nil, Audience{Users: []string{"s1"}}},
+		{"notification_new", `{"recipientId":"s1"}`, venue, Audience{Users: []string{"s1"}, Except: []Role{Viewer}}},
+		{"notification_new", `{"recipientId":"s1"}`, table, *table},
+		{"notification_new", `{}`, nil, Audience{Venue: true}},
+		{"notification_new", `{}`, venue, *venue},
+		{TPVCommand, `{"terminalId":"AVQD-1"}`, venue, Audience{Terminals: []string{"AVQD-1"}, Except: []Role{Viewer}}},
+		{TPVMessage, `{"terminalIds":["a","","b"]}`, nil, Audience{Terminals: []string{"a", "b"}}},
+		{TPVMessage, `{"terminalIds":["a"]}`, venue, *venue},
+		{TPVMessage, `{}`, nil, Audience{Venue: true}},
+		{PaymentCompleted, `{"tableId":"t2"}`, table, *table},
+	} {
+		got := row(t, c.kind).AudienceOf(parse(t, c.raw), c.target)
+		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s %s is for %+v, want %+v", c.kind, c.raw, got, c.want)
 		}
 	}
@@ -187,7 +239,7 @@ func TestAudienceOf(t *testing.T) {
 
 func TestEnrich(t *testing.T) {
 	at := time.Date(2026, 11, 23, 4, 0, 0, 7_900_000, time.FixedZone("", -6*3600))
-	client := Stamp{CorrelationID: "made", Time: at, User: "staff_1", Venue: "v1"}
+	client := Stamp{CorrelationID: "made", Time: at, User: "staff_1", Venue: "v1", ID: "key_1"}
 	cloud := Stamp{CorrelationID: "made", Time: at, Venue: "v1"}
 	for _, c := range []struct {
 		kind        Kind
@@ -200,6 +252,11 @@ func TestEnrich(t *testing.T) {
 		{PaymentFailed, cloud, `{"status":"x","userId":"y","timestamp":"z","correlationId":"own","venueId":"v1"}`, `{"status":"x","userId":"y","timestamp":"z","correlationId":"own","venueId":"v1"}`, "own"},
 		{PaymentFailed, cloud, `{"correlationId":7}`, `{"correlationId":"made","timestamp":"2026-11-23T10:00:00.007Z","status":"failed","venueId":"v1"}`, "made"},
 		{OrderUpdated, client, `{"status":"OPEN","venueId":"v1"}`, `{"status":"OPEN","venueId":"v1","correlationId":"made","timestamp":"2026-11-23T10:00:00.007Z","userId":"staff_1"}`, "made"},
+		{TableStatusChange, cloud, `{"correlationId":"c","timestamp":"z","venueId":"v1","type":null,"role":"x"}`, `{"correlationId":"c","timestamp":"z","venueId":"v1","type":"status_changed","role":"x","userId":""}`, "c"},
+		{TPVCommand, client, `{"commandType":"LOCK","venueId":"v1"}`, `{"commandType":"LOCK","venueId":"v1","correlationId":"made","timestamp":"2026-11-23T10:00:00.007Z","userId":"staff_1","commandId":"key_1","type":"LOCK"}`, "made"},
+		{"notification_count_updated", cloud, `{"title":"secret","correlationId":"c","timestamp":"z","venueId":"v1","recipientId":"s1","action":"increment"}`, `{"recipientId":"s1","action":"increment","correlationId":"c","timestamp":"z","venueId":"v1"}`, "c"},
+		{"terminal:payment_request", cloud, `{ "requestId":"r" }`, `{ "requestId":"r" }`, ""},
+		{TPVCommandAck, client, `{"commandId":"c"}`, `{"commandId":"c"}`, ""},
 	} {
 		got, correlation := row(t, c.kind).Enrich(parse(t, c.raw), c.stamp)
 		if string(got) != c.want || correlation != c.correlation {

@@ -20,7 +20,7 @@ const (
 
 	// The replayable events kept in memory; older ones are given up first.
 	maxWindowEvents = 1024
-	maxWindowBytes  = 2 << 20 // half of maxBacklog, so that a replay fits
+	maxWindowBytes  = maxBacklog / 2 // so that a replay fits
 
 	rereadAfter = time.Second // when the journal could not be read
 )
@@ -182,7 +182,11 @@ func (f *fanout) show(e *event.Event, now time.Time) {
 		s.counters.expired.Add(1)
 		return
 	}
-	if row, ok := event.Lookup(e.Kind); ok && row.Replay > 0 {
+	row, ok := event.Lookup(e.Kind)
+	if ok && !row.Shown() {
+		return
+	}
+	if ok && replayed(row) {
 		f.remember(*e)
 		s.positions.shown(e.Seq, f.present(e))
 	}
@@ -193,6 +197,10 @@ func (f *fanout) show(e *event.Event, now time.Time) {
 	_ = s.io.To(to...).Except(except...).Emit(string(e.Kind), json.RawMessage(e.Payload))
 	s.counters.fannedOut.Add(1)
 }
+
+// replayed reports whether a kind is replayed: alerts so far. The catalogue
+// has a window for more, which want a replay that is paced.
+func replayed(row *event.Row) bool { return row.Replay > 0 && row.Family == event.Alert }
 
 // present lists the roles that have somebody here to hear the event: its own
 // sender does not count.
@@ -247,7 +255,7 @@ func (f *fanout) load(ctx context.Context) {
 			return
 		}
 		for _, e := range events {
-			if row, ok := event.Lookup(e.Kind); ok && row.Replay > 0 && e.Seq <= through {
+			if row, ok := event.Lookup(e.Kind); ok && replayed(row) && e.Seq <= through {
 				f.remember(e)
 				s.positions.shown(e.Seq, nil)
 			}
@@ -294,7 +302,7 @@ func (f *fanout) replay(sess *session, now time.Time) {
 	for i := range f.window {
 		e := &f.window[i]
 		row, ok := event.Lookup(e.Kind)
-		if !ok || e.Expired(now) || now.Sub(e.Time) > row.Replay {
+		if !ok || e.Expired(now) || !replayed(row) || now.Sub(e.Time) > row.Replay {
 			continue
 		}
 		mine, named := sess.hears(e.Audience)

@@ -65,26 +65,31 @@ func accept(from sender, row *event.Row, payload []byte, target *event.Audience,
 	if refusal := row.CheckPayload(o, from.grant.Venue); refusal != nil {
 		return nil, refusal
 	}
-	audience := row.AudienceOf(o)
-	if target != nil {
-		audience = *target
-	}
 	key := o.String("idempotencyKey")
-	e := &event.Event{
-		ID: event.ID(key), Kind: row.Kind, Origin: from.origin, Class: row.Class,
-		Time:    now.UTC().Truncate(time.Millisecond),
-		Subject: o.Ident(row.Subject), Actor: from.grant.Subject, Role: from.grant.Role,
-		Terminal: from.terminal, Audience: audience, Sender: from.sid,
-		DedupKey: event.DedupKey(string(row.Kind), key),
-	}
+	id := event.ID(key)
 	if key == "" {
-		e.ID = event.NewID()
-	} else {
+		id = event.NewID()
+	}
+	subject, dedup := row.SubjectOf(o), event.DedupKey(string(row.Kind), key)
+	if row.Once && key == "" && subject != "" {
+		dedup = event.DedupKey(string(row.Kind), from.terminal+"/"+subject)
+	}
+	if row.Once && subject == "" {
+		subject = string(id)
+	}
+	e := &event.Event{
+		ID: id, Kind: row.Kind, Origin: from.origin, Class: row.Class,
+		Time:    now.UTC().Truncate(time.Millisecond),
+		Subject: subject, Actor: from.grant.Subject, Role: from.grant.Role,
+		Terminal: from.terminal, Audience: row.AudienceOf(o, target), Sender: from.sid,
+		Expires: event.Expiry(o), DedupKey: dedup,
+	}
+	if dedup != "" {
 		e.Digest = o.Digest(row.Identity...)
 	}
 	e.Payload, e.CorrelationID = row.Enrich(o, event.Stamp{
 		CorrelationID: event.NewCorrelationID(), Time: e.Time,
-		User: from.grant.Subject, Venue: from.grant.Venue,
+		User: from.grant.Subject, Venue: from.grant.Venue, ID: subject,
 	})
 	if len(e.Payload) > event.MaxPayload {
 		return nil, tooLarge()
@@ -100,7 +105,7 @@ func authenticationText(row *event.Row) string {
 		return "Authentication required for order events"
 	case event.Alert:
 		return "Authentication required for system alerts"
-	case event.Plain:
+	case event.Plain, event.Task, event.Session:
 	}
 	return "Authentication required"
 }
@@ -156,34 +161,37 @@ func failure(correlationID string, r *event.Refusal) json.RawMessage {
 	return object(members...)
 }
 
-// success is the answer to a stored event (contract §3.2–3.4) with the proof
-// that it is stored.
+// success is the answer to a stored event, in the words of its row (contract
+// §3.2–3.4) with the proof that it is stored; a terminal gets the words alone
+// (§3.7–3.9).
 func (a *accepted) success(correlationID string, r event.Receipt) json.RawMessage {
-	members := []event.Member{
-		event.Text("correlationId", correlationID),
-		{Key: "success", Value: []byte("true")},
+	row := a.row
+	members := []event.Member{{Key: "success", Value: []byte("true")}}
+	if row.Terminal {
+		if row.Done != "" {
+			members = append(members, event.Text("message", row.Done))
+		}
+		return object(members...)
 	}
-	echo := func(key string) {
+	text, kind := row.Done, row.Type
+	if text == "" {
+		text = string(row.Kind) + " event broadcasted"
+	}
+	if row.Family == event.Plain || row.Family == event.Task {
+		kind = string(row.Kind)
+	}
+	members = append([]event.Member{event.Text("correlationId", correlationID)}, members...)
+	members = append(members, event.Text("message", text))
+	if row.Family != event.Alert {
+		members = append(members, event.Text("eventType", kind))
+	}
+	if row.Once {
+		members = append(members, event.Text(row.Subject, a.event.Subject))
+	}
+	for _, key := range row.Echo {
 		if raw := a.object.Raw(key); raw != nil {
 			members = append(members, event.Member{Key: key, Value: raw})
 		}
-	}
-	switch a.row.Family {
-	case event.Payment:
-		members = append(members,
-			event.Text("message", "Payment "+a.row.Type+" event broadcasted"), event.Text("eventType", a.row.Type))
-		echo("paymentId")
-	case event.Order:
-		members = append(members,
-			event.Text("message", "Order "+a.row.Type+" event broadcasted"), event.Text("eventType", a.row.Type))
-		echo("orderId")
-	case event.Alert:
-		members = append(members, event.Text("message", "System alert broadcasted"))
-		echo("level")
-		echo("title")
-	case event.Plain:
-		members = append(members,
-			event.Text("message", string(a.row.Kind)+" event broadcasted"), event.Text("eventType", string(a.row.Kind)))
 	}
 	members = append(members,
 		event.Text("eventId", string(r.ID)),
@@ -258,7 +266,7 @@ func (s *Server) Publish(ctx context.Context, g auth.Grant, kind event.Kind, pay
 		s.counters.reject(r.Code)
 		return Ack{Status: r.Status, Body: failure(correlationID, r)}
 	}
-	row, ok := event.Lookup(kind)
+	row, ok := event.Resolve(kind)
 	switch {
 	case !ok || row.Volatile || (len(row.Senders) == 0 && !row.Broadcast):
 		return refuse(event.Refuse(http.StatusBadRequest, "unknown_event", "Unknown event: "+clip(string(kind))))

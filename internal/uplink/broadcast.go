@@ -59,7 +59,7 @@ func parseBroadcast(raw []byte, venue string, now time.Time) (*event.Event, *unr
 	if b.ID == "" || len(b.ID) > event.MaxKey {
 		return nil, unread("bad_id", "id has %d bytes, not 1 to %d", len(b.ID), event.MaxKey)
 	}
-	row, known := event.Lookup(b.Event)
+	row, known := event.Resolve(b.Event)
 	if !known || !row.Broadcast {
 		return nil, unread("bad_event", "%.64q may not be broadcast", b.Event)
 	}
@@ -71,23 +71,23 @@ func parseBroadcast(raw []byte, venue string, now time.Time) (*event.Event, *unr
 	if bad != nil {
 		return nil, bad
 	}
-	subject := ""
-	if row.Subject != "" {
-		subject = o.Ident(row.Subject)
+	subject := row.SubjectOf(o)
+	if subject == "" && row.Once {
+		subject = b.ID
 	}
 	if len(subject) > event.MaxKey {
 		return nil, unread("bad_payload", "%s is longer than %d bytes", row.Subject, event.MaxKey)
 	}
 	e := &event.Event{
-		ID: event.ID(b.ID), Kind: b.Event, Origin: event.Cloud, Class: row.Class, Time: now,
-		Subject: subject, Audience: audience,
+		ID: event.ID(b.ID), Kind: row.Kind, Origin: event.Cloud, Class: row.Class, Time: now,
+		Subject: subject, Audience: audience, Expires: event.Expiry(o),
 		DedupKey: event.DedupKey("broadcast", b.ID),
 	}
 	if b.ExpiresAt != nil {
 		e.Expires = b.ExpiresAt.UTC()
 	}
 	e.Payload, e.CorrelationID = row.Enrich(o, event.Stamp{
-		CorrelationID: event.NewCorrelationID(), Time: now, Venue: venue,
+		CorrelationID: event.NewCorrelationID(), Time: now, Venue: venue, ID: subject,
 	})
 	if len(e.Payload) > event.MaxPayload {
 		return nil, unread("too_large", "payload has %d bytes, more than %d", len(e.Payload), event.MaxPayload)
@@ -95,16 +95,14 @@ func parseBroadcast(raw []byte, venue string, now time.Time) (*event.Event, *unr
 	return e, nil
 }
 
-// audience returns who hears the broadcast. No target, or an empty one, is the
-// venue; a target whose lists are all empty names nobody, and is not taken for
+// audience returns who hears the broadcast. No target is the kind's own
+// audience, an empty one the venue, as far as the kind is not private; a target whose lists are all empty names nobody, and is not taken for
 // everybody.
 func (b *broadcast) audience(row *event.Row, o event.Object) (event.Audience, *unreadable) {
 	var a event.Audience
 	switch {
-	case b.Target == nil && row.Family == event.Alert:
-		a = row.AudienceOf(o)
 	case b.Target == nil:
-		a.Venue = true
+		a = row.AudienceOf(o, nil)
 	default:
 		a = *b.Target
 		listed := a.Tables != nil || a.Orders != nil || a.Roles != nil || a.Users != nil || a.Terminals != nil
@@ -114,6 +112,7 @@ func (b *broadcast) audience(row *event.Row, o event.Object) (event.Audience, *u
 			}
 			a.Venue = true
 		}
+		a = row.AudienceOf(o, &a)
 	}
 	for _, list := range [][]string{a.Tables, a.Orders, a.Users, a.Terminals} {
 		for _, id := range list {
