@@ -51,6 +51,14 @@ type Box struct {
 // the end of the test, which fails if it does not stop cleanly within 5 s.
 func StartBox(t testing.TB, cfg BoxConfig) *Box {
 	t.Helper()
+	b := NewBox(t, cfg)
+	b.Start()
+	return b
+}
+
+// NewBox returns a new box that has never run.
+func NewBox(t testing.TB, cfg BoxConfig) *Box {
+	t.Helper()
 	mint, err := auth.NewVerifier(auth.Config{Venue: Venue, Secret: []byte(Secret)}, time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +86,6 @@ func StartBox(t testing.TB, cfg BoxConfig) *Box {
 			t.Logf("box: %s", b.log)
 		}
 	})
-	b.Start()
 	return b
 }
 
@@ -100,6 +107,18 @@ func (b *Box) URL() string {
 // Start brings a box that is down up again, and returns when it takes events.
 func (b *Box) Start() {
 	b.t.Helper()
+	b.Launch()
+	Eventually(b.t, 20*time.Second, "the box takes events", func() bool {
+		if b.process.ended(0) {
+			b.t.Fatalf("the box ended: %v\n%s", b.process.err, b.log)
+		}
+		return answersOK(b.URL() + "/readyz")
+	})
+}
+
+// Launch starts the process of a box that is down and does not wait for it.
+func (b *Box) Launch() {
+	b.t.Helper()
 	if b.process != nil {
 		b.t.Fatal("the box is up already")
 	}
@@ -112,12 +131,6 @@ func (b *Box) Start() {
 		if b.process == p {
 			b.Stop()
 		}
-	})
-	Eventually(b.t, 20*time.Second, "the box takes events", func() bool {
-		if b.process.ended(0) {
-			b.t.Fatalf("the box ended: %v\n%s", b.process.err, b.log)
-		}
-		return answersOK(b.URL() + "/readyz")
 	})
 }
 

@@ -34,7 +34,7 @@ func TestOutageAndPowerCut(t *testing.T) {
 			broker := StartMosquitto(t, MosquittoConfig{Extra: []string{
 				"autosave_interval 1", "autosave_on_changes true", "max_queued_messages 100000",
 			}})
-			backend := StartBackend(t, broker, tt.confirm == "broker")
+			backend := StartBackend(t, broker, tt.confirm == "broker", nil)
 			box := StartBox(t, BoxConfig{Broker: broker.URL(), Confirm: tt.confirm})
 
 			before := sell(t, box, "before", events/10, nil)
@@ -108,7 +108,8 @@ type Backend struct {
 }
 
 // StartBackend starts a back-end on the broker and returns when it listens.
-func StartBackend(t *testing.T, broker *Mosquitto, acceptHoles bool) *Backend {
+// onEvent, if not nil, is told of each event that it commits.
+func StartBackend(t *testing.T, broker *Mosquitto, acceptHoles bool, onEvent func(cloud.Effect)) *Backend {
 	t.Helper()
 	b, err := cloud.OpenBackend(cloud.BackendConfig{
 		Access: cloud.Access{Broker: broker.URL()}, Path: filepath.Join(t.TempDir(), "backend.db"),
@@ -120,7 +121,7 @@ func StartBackend(t *testing.T, broker *Mosquitto, acceptHoles bool) *Backend {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := b.Run(ctx, nil); err != nil {
+		if err := b.Run(ctx, onEvent); err != nil {
 			t.Errorf("back-end: %v", err)
 		}
 	})
