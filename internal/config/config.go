@@ -40,7 +40,17 @@ type LAN struct {
 	CORSOrigins  []string // origins a browser may come from
 	PingInterval time.Duration
 	PingTimeout  time.Duration
+	Transport    Transport
 }
+
+// Transport says who carries WebSocket connections and broadcasts.
+type Transport string
+
+// The transports.
+const (
+	TransportFast    Transport = "fast"    // our own
+	TransportLibrary Transport = "library" // the Socket.IO library's
+)
 
 // Limits bounds what clients may do to a box.
 type Limits struct {

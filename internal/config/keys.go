@@ -68,6 +68,7 @@ func keys() []key {
 		// a connection that is silent for 120 s, so a ping must come well before.
 		{path: "lan.ping_interval", fallback: "25s", bind: func(c *Config) value { return duration(&c.LAN.PingInterval, time.Second, time.Minute) }},
 		{path: "lan.ping_timeout", fallback: "20s", bind: func(c *Config) value { return duration(&c.LAN.PingTimeout, time.Second, time.Minute) }},
+		{path: "lan.transport", fallback: "fast", bind: func(c *Config) value { return choice(&c.LAN.Transport, TransportFast, TransportLibrary) }},
 
 		{
 			path: "limits.max_connections", fallback: "500", env: named("SOCKET_MAX_CONNECTIONS"),

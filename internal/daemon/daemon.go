@@ -75,6 +75,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 	d.lan, err = lan.Listen(lan.Config{
 		Listen: cfg.LAN.Listen, Venue: cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
 		CORS: cfg.LAN.CORSOrigins, PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
+		Transport:      lan.Transport(cfg.LAN.Transport),
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
 		RateWindow: cfg.Limits.RateWindow,
 	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))

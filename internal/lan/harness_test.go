@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,9 @@ const (
 	venue    = "venue_1"
 	secret   = "a-secret-of-thirty-two-characters"
 	patience = 15 * time.Second // nothing takes that long; a test that waits so long has failed
+
+	// transportEnv says on which transport all tests run; fast if not set.
+	transportEnv = "AVOQADO_LAN_TRANSPORT"
 )
 
 // memory is a journal without a disk, with knobs.
@@ -250,6 +254,7 @@ func serve(t testing.TB, j lan.Journal, state lan.State, change ...func(*lan.Con
 	}
 	b := &box{t: t, door: &door{Verifier: v}, logs: &logs{}}
 	cfg := lan.Config{Listen: "127.0.0.1:0", Venue: venue, Box: "box_1", Version: "test", CORS: []string{"https://pos.example"}}
+	cfg.Transport = lan.Transport(os.Getenv(transportEnv))
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -65,6 +65,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case websocket.IsWebSocketUpgrade(r) && s.cfg.Transport == Fast:
+		s.wire.Serve(s.engine, w, r)
 	case websocket.IsWebSocketUpgrade(r):
 		if c, ok := connOf(r.Context()); ok {
 			defer c.hold()()

@@ -9,12 +9,14 @@ import (
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
-// maxBacklog is how much may wait for one client to read it, in bytes. The
-// library has no bound of its own. A client beyond it is dropped: it reconnects
-// and is replayed what it missed, which is cheaper than its memory.
-const maxBacklog = 4 << 20
+// maxBacklog is how much may wait for one client to read it, in bytes: in its
+// [wire.Transport], or in the library's queues, which have no bound of their
+// own. A client beyond it is dropped: it reconnects and is replayed what it
+// missed, which is cheaper than its memory.
+const maxBacklog = 1 << 20
 
 // link is one transport connection: what the library does not keep about it.
 //
@@ -97,12 +99,17 @@ func (l *link) created(args []any) {
 	l.queued += size(p)
 	if l.queued > maxBacklog && !l.slow {
 		l.slow = true
-		l.server.counters.refuse(reasonSlow)
-		l.server.jobs.add(func() {
-			l.server.log.Warn("client reads too slowly, dropped", "address", hostOf(l.conn.RemoteAddress()))
-			l.drop()
-		})
+		l.server.tooSlow(l.conn.RemoteAddress())
+		l.server.jobs.add(l.drop)
 	}
+}
+
+// tooSlow counts and logs a client that is dropped for what waits for it.
+func (s *Server) tooSlow(address string) {
+	s.counters.refuse(reasonSlow)
+	s.jobs.add(func() {
+		s.log.Warn("client reads too slowly, dropped", "address", hostOf(address))
+	})
 }
 
 func (l *link) flushed(args []any) {
@@ -137,10 +144,21 @@ func (l *link) ponged() {
 }
 
 // idle reports whether nothing waits to be written.
-func (l *link) idle() bool {
+func (l *link) idle() bool { return l.waiting() == 0 }
+
+// waiting returns how many bytes wait to be written: in the library's queues
+// and, with the fast transport, behind what the kernel takes.
+func (l *link) waiting() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.closed || l.queued == 0
+	if l.closed {
+		return 0
+	}
+	n := l.queued
+	if t, ok := l.conn.Transport().(*wire.Transport); ok {
+		n += t.Backlog()
+	}
+	return n
 }
 
 // polling registers a poll request, which ends with the connection.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
 // maxFrame is the largest message a client may send, in bytes; part of the
@@ -49,12 +50,26 @@ type Config struct {
 	PingInterval time.Duration // 25 s
 	PingTimeout  time.Duration // 20 s
 
+	Transport Transport // Fast
+
 	MaxConnections     int           // 500; beyond it transports are closed
 	MaxEventsPerWindow int           // events of one socket per window; 0: no limit
 	RateWindow         time.Duration // 15 min
 }
 
+// Transport names who carries WebSocket connections and broadcasts.
+type Transport string
+
+// The transports.
+const (
+	Fast    Transport = "fast"    // our own, internal/lan/wire
+	Library Transport = "library" // the library's, slower, in case ours is at fault
+)
+
 func (c Config) withDefaults() Config {
+	if c.Transport == "" {
+		c.Transport = Fast
+	}
 	if c.PingInterval == 0 {
 		c.PingInterval = 25 * time.Second
 	}
@@ -114,6 +129,7 @@ type Server struct {
 	http     *http.Server
 	engine   http.Handler
 	io       *socket.Server
+	wire     *wire.Hub
 
 	counters  *counters
 	jobs      *jobs
@@ -176,8 +192,18 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 
 // serveSocketIO sets the library up.
 func (s *Server) serveSocketIO() {
+	s.wire = wire.New(wire.Config{
+		MaxPayload:   maxFrame,
+		MaxBacklog:   maxBacklog,
+		WriteTimeout: writeTimeout,
+		OnOverflow:   func(t *wire.Transport) { s.tooSlow(t.RemoteAddr().String()) },
+	})
 	o := socket.DefaultServerOptions()
 	o.SetTransports(types.NewSet(socket.Polling, socket.WebSocket))
+	if s.cfg.Transport == Fast {
+		o.SetTransports(types.NewSet(socket.Polling, s.wire.Transport()))
+		o.SetAdapter(s.wire.Adapter())
+	}
 	o.SetServeClient(false)
 	o.SetPingInterval(s.cfg.PingInterval)
 	o.SetPingTimeout(s.cfg.PingTimeout)
@@ -230,6 +256,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() { failed <- s.http.Serve(s.listener) })
 	group.Go(func() { s.fan.watch(s.serving) })
 	group.Go(func() { s.fan.run(s.serving) })
+	group.Go(func() { s.wire.Run(s.serving) })
 	group.Go(func() { s.jobs.run(s.serving, func(where string, f func()) { s.guard(where, f) }) })
 	group.Go(func() { s.upkeep(s.serving) })
 

@@ -92,7 +92,7 @@ func (s *Server) Stats() Stats {
 		Accepted: c.accepted.Load(), Duplicates: c.duplicates.Load(), Rejected: rejected,
 		Unknown: c.unknown.Load(), Volatile: c.volatile.Load(), Debounced: c.debounced.Load(),
 		FannedOut: c.fannedOut.Load(), Expired: c.expired.Load(), Replayed: c.replayed.Load(),
-		Forgotten: c.forgotten.Load(), Sent: c.sent.Load(), Waits: c.waits.Load(),
+		Forgotten: c.forgotten.Load(), Sent: c.sent.Load() + s.wire.Stats().Frames, Waits: c.waits.Load(),
 		ReadErrors: c.readErrors.Load(), SaveErrors: c.saveErrors.Load(),
 		WriteErrors: c.writeErrors.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
 		Shown: s.fan.seen(),

@@ -1,0 +1,138 @@
+package wire
+
+import (
+	"github.com/zishang520/socket.io/parsers/socket/v3/parser"
+	"github.com/zishang520/socket.io/servers/socket/v3"
+	"github.com/zishang520/socket.io/v3/pkg/types"
+)
+
+// Adapter is the library's adapter with a broadcast of its own: the packet is
+// encoded into one frame, and that goes to each socket of the rooms. Rooms,
+// acknowledged broadcasts and the rest are the library's.
+//
+// Nothing overtakes: a broadcast stands behind all that was emitted to a socket
+// before. What goes the library's way stands in its engine's queue until that is
+// flushed, and an upgraded connection begins with the packets of the polling one
+// in it. So the first broadcast to a connection goes the library's way too, which
+// flushes that queue; since a [Transport] is always writable it is never filled
+// again, except within an emit.
+//
+// To change more of it, embed it:
+//
+//	type recovering struct{ *wire.Adapter }
+//
+//	func (m maker) New(nsp socket.Namespace) socket.Adapter {
+//		a := &recovering{hub.NewAdapter(nsp)}
+//		a.Prototype(a)
+//		return a
+//	}
+//
+// A packet with binary attachments must not be emitted to a socket while others
+// broadcast to it: their frames could come between.
+type Adapter struct {
+	socket.Adapter
+	hub *Hub
+}
+
+// Adapter returns what makes adapters, for the library's SetAdapter.
+func (h *Hub) Adapter() socket.AdapterConstructor { return adapterMaker{h} }
+
+type adapterMaker struct{ hub *Hub }
+
+// New implements [socket.AdapterConstructor].
+func (m adapterMaker) New(nsp socket.Namespace) socket.Adapter { return m.hub.NewAdapter(nsp) }
+
+// NewAdapter returns the adapter of a namespace.
+func (h *Hub) NewAdapter(nsp socket.Namespace) *Adapter {
+	a := &Adapter{Adapter: socket.MakeAdapter(), hub: h}
+	a.Prototype(a)
+	a.Construct(nsp)
+	return a
+}
+
+// Broadcast implements [socket.Adapter].
+func (a *Adapter) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
+	write := &socket.WriteOptions{PreEncoded: true}
+	if opts != nil && opts.Flags != nil {
+		write.Volatile, write.Compress = opts.Flags.Volatile, opts.Flags.Compress
+	}
+	p.Nsp = a.Nsp().Name()
+	encoded := a.Nsp().Server().Encoder().Encode(p)
+	var frame []byte // stays nil if there are attachments
+	if len(encoded) == 1 {
+		if text, ok := encoded[0].(*types.StringBuffer); ok {
+			frame = appendFrame(make([]byte, 0, text.Len()+8), opText, messageType, text.Bytes())
+		}
+	}
+	var later batch
+	sent := int64(0)
+	a.each(opts, func(s *socket.Socket) {
+		s.NotifyOutgoingListeners()(p)
+		t, ours := s.Conn().Transport().(*Transport)
+		if !ours || frame == nil || !t.settled.Load() {
+			s.Client().WriteToEngine(encoded, write)
+			if ours {
+				t.settled.Store(true)
+			}
+			return
+		}
+		sent++
+		if write.Volatile && t.Backlog() > 0 {
+			return
+		}
+		switch t.out.add(frame, true) {
+		case schedule:
+			later.add(&t.out)
+		case flush:
+			t.out.flush()
+		case nothing:
+		}
+	})
+	a.hub.frames.Add(sent)
+	a.hub.schedule(&later)
+}
+
+// each calls f once for each connected socket that the options mean.
+func (a *Adapter) each(opts *socket.BroadcastOptions, f func(*socket.Socket)) {
+	var rooms, exceptRooms []socket.Room
+	if opts != nil && opts.Rooms != nil {
+		rooms = opts.Rooms.Keys()
+	}
+	if opts != nil && opts.Except != nil {
+		exceptRooms = opts.Except.Keys()
+	}
+	done := make(map[socket.SocketId]struct{}) // had it, or is not to have it
+	for _, room := range exceptRooms {
+		if ids, ok := a.Rooms().Load(room); ok {
+			for _, id := range ids.Keys() {
+				done[id] = struct{}{}
+			}
+		}
+	}
+	sockets := a.Nsp().Sockets()
+	one := func(id socket.SocketId) {
+		if _, not := done[id]; not {
+			return
+		}
+		if len(rooms) > 1 {
+			done[id] = struct{}{}
+		}
+		if s, ok := sockets.Load(id); ok && s.Connected() {
+			f(s)
+		}
+	}
+	if len(rooms) == 0 {
+		a.Sids().Range(func(id socket.SocketId, _ *types.Set[socket.Room]) bool {
+			one(id)
+			return true
+		})
+		return
+	}
+	for _, room := range rooms {
+		if ids, ok := a.Rooms().Load(room); ok {
+			for _, id := range ids.Keys() {
+				one(id)
+			}
+		}
+	}
+}
