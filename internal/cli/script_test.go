@@ -3,8 +3,10 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -48,6 +50,7 @@ func TestMain(m *testing.M) {
 //	take-port                    hold a TCP port until the script ends; sets PORT
 //	mode PERM FILE               the file's permissions must be these
 //	damage FILE TEXT             overwrite the text wherever it stands in the file
+//	camel [FILE]                 stdout, or the file, is JSON with lowerCamelCase keys
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -69,6 +72,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "until": until, "ready": awaitBox, "take-port": takePort, "mode": mode, "damage": damage,
+			"camel": camel,
 		},
 	})
 }
@@ -153,6 +157,98 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	raw = bytes.ReplaceAll(raw, text, bytes.Repeat([]byte("#"), len(text)))
 	ts.Check(os.WriteFile(path, raw, 0o600))
+}
+
+// byName are the objects whose keys are names or come from a client.
+var byName = []string{"cursors", "header", "kinds", "payload", "refused", "roles", "tokens"}
+
+var lowerCamel = regexp.MustCompile(`^[a-z][a-zA-Z0-9]*$`)
+
+func camel(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: camel [FILE]")
+	}
+	dec := json.NewDecoder(strings.NewReader(ts.ReadFile(append(args, "stdout")[0])))
+	n := 0
+	for ; ; n++ {
+		var value any
+		err := dec.Decode(&value)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		ts.Check(err)
+		if bad := badKeys(value); len(bad) > 0 {
+			ts.Fatalf("keys that are not lowerCamelCase: %q", bad)
+		}
+	}
+	if n == 0 {
+		ts.Fatalf("there is no JSON")
+	}
+}
+
+// badKeys returns the keys in a JSON value that are not as they should be.
+func badKeys(value any) (bad []string) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			if !lowerCamel.MatchString(key) {
+				bad = append(bad, key)
+			}
+			if !slices.Contains(byName, key) {
+				bad = append(bad, badKeys(inner)...)
+			}
+		}
+	case []any:
+		for _, inner := range v {
+			bad = append(bad, badKeys(inner)...)
+		}
+	}
+	return bad
+}
+
+// Every command with --json has its keys looked at by a script, in the line
+// behind the one that types it; those that run until they are interrupted, in
+// the file that they write.
+func TestEveryJSONHasItsKeysLookedAt(t *testing.T) {
+	looked := map[string]bool{}
+	untilInterrupted := map[string]bool{
+		"avoqado-edge cloud listen": true, "avoqado-edge dev": true, "avoqado-edge events tail": true,
+	}
+	var typed []string
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := ""
+		for line := range strings.Lines(string(raw)) {
+			if args, ok := strings.CutPrefix(line, "camel"); ok {
+				typed = append(typed, before+args)
+			}
+			before = line
+		}
+	}
+	walk(newRoot(Streams{}), func(cmd *cobra.Command) {
+		path := cmd.CommandPath()
+		if cmd.Flags().Lookup("json") == nil || untilInterrupted[path] {
+			return
+		}
+		looked[path] = slices.ContainsFunc(typed, func(line string) bool {
+			return strings.Contains(line, " "+path+" ") && strings.Contains(line, "--json")
+		})
+	})
+	for path, ok := range looked {
+		if !ok {
+			t.Errorf("no script looks at the keys of %q --json", path)
+		}
+	}
+	if len(looked) < 10 {
+		t.Errorf("only %d commands with --json were found", len(looked))
+	}
 }
 
 func eventually(ts *testscript.TestScript, what string, done func() bool) {

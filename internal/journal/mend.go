@@ -98,18 +98,18 @@ func quarantine(path string, now time.Time) (string, error) {
 
 // Quarantined is a damaged file that is kept for people.
 type Quarantined struct {
-	Path  string
-	Bytes int64
-	Since time.Time
+	Path  string    `json:"path"`
+	Bytes int64     `json:"bytes"` // on disk
+	Since time.Time `json:"since,omitzero"`
 }
 
 // listQuarantine returns what is in quarantine, oldest first.
 func listQuarantine(dir string) ([]Quarantined, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, quarantineDir))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		err = nil
 	}
-	var list []Quarantined
+	list := []Quarantined{}
 	for _, e := range entries {
 		path := filepath.Join(dir, quarantineDir, e.Name())
 		q := Quarantined{Path: path, Bytes: diskBytes(path)}

@@ -144,7 +144,9 @@ func (r *Reader) Stats() Stats {
 	s := Stats{
 		Epoch: r.epoch, First: r.First(), Stored: r.stored, Segments: len(r.segments),
 		Bytes: diskBytes(filepath.Join(r.dir, metaName)), Cursors: maps.Clone(r.cursors),
+		Refused: map[string]uint64{},
 	}
+	s.Quarantine, _ = listQuarantine(r.dir) // unreadable: nothing can be told
 	for _, segment := range r.segments {
 		s.Bytes += diskBytes(segment.path)
 	}

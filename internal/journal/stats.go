@@ -7,51 +7,52 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// Stats are facts about an open journal.
+// Stats are facts about an open journal. Its JSON is what `journal stats
+// --json` and GET /api/v1/journal/stats answer.
 type Stats struct {
-	Epoch    event.Epoch
-	First    event.Seq // oldest kept
-	Stored   event.Seq // newest on disk
-	Segments int
-	Bytes    int64 // of all files, as they take disk
-	Cursors  map[string]event.Seq
+	Epoch    event.Epoch          `json:"epoch"`
+	First    event.Seq            `json:"first"`         // oldest kept
+	Stored   event.Seq            `json:"storedThrough"` // newest on disk
+	Segments int                  `json:"segments"`
+	Bytes    int64                `json:"bytes"` // of all files, as they take disk
+	Cursors  map[string]event.Seq `json:"cursors"`
 
 	Counters
 
 	Wear
 
-	Quarantine []Quarantined // damaged files kept for people, oldest first
+	Quarantine []Quarantined `json:"quarantine"` // damaged files kept for people, oldest first
 
-	Level       Level     // what is given up for want of room
-	LevelReason string    // what is short; empty: nothing
-	LevelSince  time.Time // zero: since Open
-	FreeBytes   int64     // on the file system; below zero: unknown
-	MaxBytes    int64     // the caps; zero: none
-	MaxEvents   int64
-	Ballast     int64             // bytes kept back just now
-	Refused     map[string]uint64 // events refused for want of room, by class
+	Level       Level             `json:"level"`                 // what is given up for want of room
+	LevelReason string            `json:"levelReason,omitempty"` // what is short; empty: nothing
+	LevelSince  time.Time         `json:"levelSince,omitzero"`   // zero: since Open
+	FreeBytes   int64             `json:"freeBytes"`             // on the file system; below zero: unknown
+	MaxBytes    int64             `json:"maxBytes"`              // the caps; zero: none
+	MaxEvents   int64             `json:"maxEvents"`
+	Ballast     int64             `json:"ballastBytes"` // kept back just now
+	Refused     map[string]uint64 `json:"refused"`      // events refused for want of room, by class
 
-	QueueEvents int    // waiting for the next commit
-	QueueBytes  int64  // of their records
-	QueueFull   uint64 // callers that had to wait for room
+	QueueEvents int    `json:"queueEvents"` // waiting for the next commit
+	QueueBytes  int64  `json:"queueBytes"`  // of their records
+	QueueFull   uint64 `json:"queueFull"`   // callers that had to wait for room
 
 	// StuckSince is when a commit began that is still under way after a second:
 	// the disk is slow, or hangs. No error: it may yet succeed. Zero: none.
-	StuckSince time.Time
+	StuckSince time.Time `json:"stuckSince,omitzero"`
 
-	Err   error  `json:"-"` // why no events can be stored just now; nil: healthy
-	Fault string // the text of Err
+	Err   error  `json:"-"`               // why no events can be stored just now; nil: healthy
+	Fault string `json:"fault,omitempty"` // the text of Err
 }
 
 // Counters count since Open.
 type Counters struct {
-	Commits    uint64
-	Events     uint64 // stored, without duplicates
-	Trimmed    uint64 // segments deleted
-	Damages    uint64 // findings of damage at open and after failed writes
-	Salvaged   uint64 // events found in damaged segments, which have new ones now
-	LostRanges uint64 // ranges that readers met and could not read
-	LostEvents uint64 // events in them
+	Commits    uint64 `json:"commits"`
+	Events     uint64 `json:"events"`          // stored, without duplicates
+	Trimmed    uint64 `json:"trimmedSegments"` // deleted
+	Damages    uint64 `json:"damages"`         // findings of damage at open and after failed writes
+	Salvaged   uint64 `json:"salvagedEvents"`  // found in damaged segments, which have new ones now
+	LostRanges uint64 `json:"lostRanges"`      // that readers met and could not read
+	LostEvents uint64 `json:"lostEvents"`      // in them
 }
 
 // EventsPerCommit returns how many events shared a commit on average.

@@ -17,11 +17,11 @@ const (
 
 // Wear is what the journal does to the disk, since Open.
 type Wear struct {
-	BytesWritten   int64   // to its files, with their growth; the file system adds its own
-	Fsyncs         int64   // fdatasync, fsync and directory syncs
-	BytesPerEvent  float64 // of both, with all that is written besides events; zero: no event yet
-	FsyncsPerEvent float64
-	LifeYears      float64 // until the endurance is used up, at this rate; zero: not known (yet)
+	BytesWritten   int64   `json:"bytesWritten"`  // to its files, with their growth; the file system adds its own
+	Fsyncs         int64   `json:"fsyncs"`        // fdatasync, fsync and directory syncs
+	BytesPerEvent  float64 `json:"bytesPerEvent"` // of both, with all that is written besides events; zero: no event yet
+	FsyncsPerEvent float64 `json:"fsyncsPerEvent"`
+	LifeYears      float64 `json:"lifeYears"` // until the endurance is used up, at this rate; zero: not known (yet)
 }
 
 // wear works out what was written for so many events in so long. endurance is
