@@ -124,7 +124,18 @@ func (c *client) want(name string) string {
 	c.t.Helper()
 	prefix := fmt.Sprintf("42[%q", name)
 	f := c.take("event "+name, func(f string) bool { return strings.HasPrefix(f, prefix) })
+	f, _ = withoutOffset(f)
 	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(f, prefix), ","), "]")
+}
+
+// withoutOffset takes off an event the argument by which its client could be
+// recovered.
+func withoutOffset(frame string) (rest, offset string) {
+	i := strings.LastIndex(frame, `},"`)
+	if i < 0 || !strings.HasSuffix(frame, `"]`) {
+		return frame, ""
+	}
+	return frame[:i+1] + "]", frame[i+3 : len(frame)-2]
 }
 
 // pending lists the events that came and were not taken.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sort"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,27 +13,28 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 )
 
 const (
 	batchEvents = 256
 	batchBytes  = 1 << 20
 
-	// The replayable events kept in memory; older ones are given up first.
+	// The events kept in memory for newcomers; older ones are given up first.
 	maxWindowEvents = 1024
-	maxWindowBytes  = maxBacklog / 2 // so that a replay fits
+	maxWindowBytes  = 2 << 20
 
 	rereadAfter = time.Second // when the journal could not be read
 )
 
 // fanout shows the journal to the venue. One goroutine does it all: it shows
-// events in the order of their seq and lets new sessions in between two of
-// them, so that what a session is replayed and what it hears live meet without
-// gap or double.
+// events in the order of their seq and lets sessions in between two of them, so
+// that what a session was given by [followers] and what it hears live meet
+// without gap or double.
 //
 //	journal ─ Wait ─► watch ─ woken ─► run ── show ──► rooms
 //	                                    ▲
-//	        session ── admissions ──────┘ replay, join
+//	      followers ── admissions ──────┘ the last few events, join
 type fanout struct {
 	server *Server
 
@@ -42,15 +44,17 @@ type fanout struct {
 	shown atomic.Uint64 // the last seq shown
 	roles map[event.Role]*atomic.Int64
 
-	// Owned by run.
-	window      []event.Event // replayable, oldest first
+	failing bool // the last read failed; owned by run
+
+	mu          sync.Mutex    // guards below
+	window      []event.Event // what newcomers may be told, oldest first
 	windowBytes int
-	failing     bool // the last read failed
 }
 
+// admission asks for a follower to be let in; done says whether it was.
 type admission struct {
-	sess *session
-	done chan struct{}
+	follower *follower
+	done     chan bool
 }
 
 func newFanout(s *Server) *fanout {
@@ -77,20 +81,15 @@ func (f *fanout) absent(role event.Role) {
 	}
 }
 
-// admit lets a session in and waits until it is; false: it did not get in.
-func (f *fanout) admit(sess *session) bool {
-	timeout := time.NewTimer(admissionTimeout)
-	defer timeout.Stop()
-	a := admission{sess: sess, done: make(chan struct{})}
+// admit lets a follower in, if it is near enough, and reports whether it did.
+func (f *fanout) admit(ctx context.Context, fol *follower) bool {
+	a := admission{follower: fol, done: make(chan bool, 1)}
 	select {
 	case f.admissions <- a:
-	case <-sess.closed:
-		return true
-	case <-timeout.C:
+		return <-a.done // the goroutine that took it does not wait for anything
+	case <-ctx.Done():
 		return false
 	}
-	<-a.done // the goroutine that took it does not wait for anything
-	return true
 }
 
 // watch tells run when the journal has more.
@@ -136,8 +135,9 @@ func (f *fanout) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case a := <-f.admissions:
-			f.server.guard("admission", func() { f.enter(a) })
-			close(a.done)
+			in := false
+			f.server.guard("admission", func() { in = f.enter(a.follower) })
+			a.done <- in
 			continue
 		case <-f.woken:
 		case <-retry.C:
@@ -169,6 +169,9 @@ func (f *fanout) batch() (more bool, err error) {
 	now := time.Now()
 	for i := range events {
 		e := &events[i]
+		if seen := f.seen(); e.Seq > seen+1 {
+			f.server.guard("fan-out", func() { f.missing(seen+1, e.Seq-1) })
+		}
 		f.server.guard("fan-out", func() { f.show(e, now) })
 		f.shown.Store(uint64(e.Seq))
 	}
@@ -178,38 +181,50 @@ func (f *fanout) batch() (more bool, err error) {
 // show sends one event to everybody it is for, each socket once.
 func (f *fanout) show(e *event.Event, now time.Time) {
 	s := f.server
-	if e.Expired(now) {
-		s.counters.expired.Add(1)
+	if !s.visible(e, now) {
 		return
 	}
-	row, ok := event.Lookup(e.Kind)
-	if ok && !row.Shown() {
-		return
-	}
-	if ok && replayed(row) {
-		f.remember(*e)
+	if row, ok := event.Lookup(e.Kind); ok && row.Replay > 0 {
+		f.remember(e)
 		s.positions.shown(e.Seq, f.present(e))
 	}
 	to, except := s.rooms.of(e.Audience)
 	if e.Sender != "" {
 		except = append(except, socket.Room(e.Sender))
 	}
-	_ = s.io.To(to...).Except(except...).Emit(string(e.Kind), json.RawMessage(e.Payload))
+	_ = s.io.To(to...).Except(except...).Emit(string(e.Kind), json.RawMessage(e.Payload), recovery.Offset(e.Epoch, e.Seq))
 	s.counters.fannedOut.Add(1)
 }
 
-// replayed reports whether a kind is replayed: alerts so far. The catalogue
-// has a window for more, which want a replay that is paced.
-func replayed(row *event.Row) bool { return row.Replay > 0 && row.Family == event.Alert }
+// visible reports whether clients may be shown an event at all.
+func (s *Server) visible(e *event.Event, now time.Time) bool {
+	if e.Expired(now) {
+		s.counters.expired.Add(1)
+		return false
+	}
+	row, ok := event.Lookup(e.Kind)
+	return !ok || row.Shown()
+}
+
+// missing tells everybody of events that were lost on disk before they were
+// shown.
+func (f *fanout) missing(from, through event.Seq) {
+	f.server.log.Error("events lost before they were shown", "from", from, "to", through)
+	_ = f.server.io.To(f.server.rooms.everyone()).Emit(syncRequired, f.server.loss(lossOnDisk, from, through))
+}
 
 // present lists the roles that have somebody here to hear the event: its own
 // sender does not count.
 func (f *fanout) present(e *event.Event) []event.Role {
-	sender := f.server.session(e.Sender)
+	senderHere := false
+	if e.Sender != "" {
+		sockets, ok := f.server.io.Sockets().Adapter().Rooms().Load(socket.Room(e.Sender))
+		senderHere = ok && sockets.Len() > 0
+	}
 	var roles []event.Role
 	for role, n := range f.roles {
 		here := n.Load()
-		if sender != nil && sender.grant.Role == role {
+		if senderHere && e.Role == role {
 			here--
 		}
 		if here > 0 {
@@ -219,9 +234,15 @@ func (f *fanout) present(e *event.Event) []event.Role {
 	return roles
 }
 
-// remember keeps a replayable event for those who come back.
-func (f *fanout) remember(e event.Event) {
-	f.window = append(f.window, e)
+// remember keeps an event that a newcomer may be told: what the cloud said, and
+// what names its reader.
+func (f *fanout) remember(e *event.Event) {
+	if e.Origin != event.Cloud && len(e.Audience.Users)+len(e.Audience.Terminals) == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.window = append(f.window, *e)
 	f.windowBytes += len(e.Payload)
 	for len(f.window) > maxWindowEvents || f.windowBytes > maxWindowBytes {
 		f.windowBytes -= len(f.window[0].Payload)
@@ -230,20 +251,38 @@ func (f *fanout) remember(e event.Event) {
 	}
 }
 
-// load finds the replayable events of the last hours. The journal has no index
-// by time, but its times grow with its seqs near enough to search by halves.
-func (f *fanout) load(ctx context.Context) {
-	s := f.server
-	var longest time.Duration
+// remembered returns what newcomers may be told of what was stored up to a seq.
+func (f *fanout) remembered(through event.Seq) []event.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := sort.Search(len(f.window), func(i int) bool { return f.window[i].Seq > through })
+	return slices.Clone(f.window[:n])
+}
+
+// since returns the seq behind which the events of the last while begin. The
+// journal has no index by time, but its times grow with its seqs near enough to
+// search by halves.
+func (s *Server) since(while time.Duration, through event.Seq) event.Seq {
+	begin := s.cfg.Now().Add(-while)
+	return event.Seq(sort.Search(int(through), func(i int) bool {
+		events, err := s.journal.Read(event.Seq(i), 1, 1)
+		return err != nil || len(events) == 0 || !events[0].Time.Before(begin)
+	}))
+}
+
+// longestReplay is for how long the kind lives that is replayed the longest.
+func longestReplay() (longest time.Duration) {
 	for _, row := range event.Catalogue() {
 		longest = max(longest, row.Replay)
 	}
-	since := time.Now().Add(-longest)
+	return longest
+}
+
+// load finds what newcomers may be told of the last hours.
+func (f *fanout) load(ctx context.Context) {
+	s := f.server
 	through := f.seen()
-	at := event.Seq(sort.Search(int(through), func(i int) bool {
-		events, err := s.journal.Read(event.Seq(i), 1, 1)
-		return err != nil || len(events) == 0 || !events[0].Time.Before(since)
-	}))
+	at := s.since(longestReplay(), through)
 	for at < through && ctx.Err() == nil {
 		events, err := s.journal.Read(at, batchEvents, batchBytes)
 		if err != nil {
@@ -254,8 +293,9 @@ func (f *fanout) load(ctx context.Context) {
 		if len(events) == 0 {
 			return
 		}
-		for _, e := range events {
-			if row, ok := event.Lookup(e.Kind); ok && replayed(row) && e.Seq <= through {
+		for i := range events {
+			e := &events[i]
+			if row, ok := event.Lookup(e.Kind); ok && row.Replay > 0 && e.Seq <= through {
 				f.remember(e)
 				s.positions.shown(e.Seq, nil)
 			}
@@ -264,80 +304,60 @@ func (f *fanout) load(ctx context.Context) {
 	}
 }
 
-// enter replays what the session missed and puts it into its rooms.
-func (f *fanout) enter(a admission) {
-	sess, s := a.sess, f.server
-	f.replay(sess, time.Now())
-
+// enter gives a follower the few events it lacks, if they are few, and puts it
+// into its rooms; false: it is not near enough yet.
+func (f *fanout) enter(fol *follower) bool {
+	sess, s := fol.sess, f.server
+	if _, err := s.followers.step(fol, f.seen(), admitEvents); err != nil || f.seen() > fol.position() {
+		return false
+	}
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	if sess.gone {
-		return
+		return true
 	}
-	list := []socket.Room{s.rooms.everyone(), s.rooms.role(sess.grant.Role), s.rooms.user(sess.grant.Subject)}
+	list := []socket.Room{
+		s.rooms.everyone(), s.rooms.role(sess.grant.Role), s.rooms.user(sess.grant.Subject), socket.Room(sess.self),
+	}
 	if sess.terminal != "" {
 		list = append(list, s.rooms.terminal(sess.terminal))
 	}
+	for p := range sess.places {
+		list = append(list, s.placeRoom(p))
+	}
 	sess.io.Join(list...)
 	sess.admitted = true
-	sess.link.session.Store(sess)
+	sess.behind.Store(nil)
+	s.positions.prove(roleKey(sess.grant.Role), f.seen()) // it was told what its role lacked
 	if n := f.roles[sess.grant.Role]; n != nil {
 		n.Add(1)
 	}
+	return true
 }
 
-// replay sends the replayable events behind the session's position, marked.
-// A recipient without a position, who was never here, is not told what staff
-// said to each other before; what the cloud said it is told from the position
-// of its role on, so that somebody hears it and not each newcomer again. What
-// was for this one recipient by name the role cannot have heard in its place.
-func (f *fanout) replay(sess *session, now time.Time) {
-	s := f.server
-	after, own := s.positions.of(sess.recipient())
-	byRole := after
-	if !own {
-		byRole, _ = s.positions.of(roleKey(sess.grant.Role))
-	}
-	from := f.seen() // what it is taken to have heard
-	for i := range f.window {
-		e := &f.window[i]
-		row, ok := event.Lookup(e.Kind)
-		if !ok || e.Expired(now) || !replayed(row) || now.Sub(e.Time) > row.Replay {
-			continue
-		}
-		mine, named := sess.hears(e.Audience)
-		if !mine || (e.Seq <= byRole && !named) || e.Seq <= after {
-			continue
-		}
-		if !own && !named && e.Origin != event.Cloud {
-			continue
-		}
-		if e.Origin == event.Terminal && e.Actor == sess.grant.Subject && e.Terminal == sess.terminal {
-			continue // its own
-		}
-		o, err := event.ParseObject(e.Payload)
-		if err != nil {
-			continue
-		}
-		sess.emit(string(e.Kind), o.With(event.Member{Key: "replayed", Value: []byte("true")}))
-		s.counters.replayed.Add(1)
-		from = min(from, e.Seq-1)
-	}
-	if !own {
-		// From now on it speaks for itself: what it is sent and does not prove
-		// it gets again, whatever its role has heard in the meantime.
-		s.positions.prove(sess.recipient(), from)
-	}
-}
-
-// hears reports whether a session that is in no table or order yet belongs to
-// an audience, and whether it is named there as itself.
-func (sess *session) hears(a event.Audience) (in, named bool) {
+// hears reports whether a session belongs to an audience, and whether it is
+// named there as itself.
+func (sess *session) hears(a *event.Audience) (in, named bool) {
 	if slices.Contains(a.Except, sess.grant.Role) {
 		return false, false
 	}
 	named = slices.Contains(a.Users, sess.grant.Subject) || slices.ContainsFunc(a.Terminals, func(id string) bool {
 		return sess.terminal != "" && auth.NormaliseTerminal(id) == sess.terminal
 	})
-	return named || a.Everyone() || slices.Contains(a.Roles, sess.grant.Role), named
+	if named || a.Everyone() || slices.Contains(a.Roles, sess.grant.Role) {
+		return true, named
+	}
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	for _, id := range a.Tables {
+		if _, at := sess.places[place{"table", id}]; at {
+			return true, false
+		}
+	}
+	for _, id := range a.Orders {
+		if _, at := sess.places[place{"order", id}]; at {
+			return true, false
+		}
+	}
+	return false, false
 }

@@ -85,7 +85,9 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		l.busy.Store(false)
 		return err
 	}
-	io.SetData(newSession(s, io, l, grant, token, terminal))
+	sess := newSession(s, io, l, grant, token, terminal)
+	s.recall(sess, io.Handshake().Auth)
+	io.SetData(sess)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -103,8 +104,10 @@ func (b *box) quietFor(t *testing.T, c *client) {
 	t.Helper()
 	b.Publish(t.Context(), auth.Grant{Subject: "api", Venue: venue, Role: event.Owner}, "menu_updated", []byte(`{}`), nil, event.Local)
 	c.want("menu_updated")
-	if got := c.pending("payment_completed"); len(got) > 0 {
-		t.Errorf("shown again: %v", got)
+	for _, got := range c.pending("payment_completed") {
+		if !strings.Contains(got, `"replayed":true`) { // what it never proved that it has comes again, marked
+			t.Errorf("shown again: %s", got)
+		}
 	}
 }
 

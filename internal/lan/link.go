@@ -28,7 +28,7 @@ type link struct {
 	conn   engine.Socket
 	busy   atomic.Bool // has a session, or one is being made
 
-	session atomic.Pointer[session] // once admitted
+	session atomic.Pointer[session] // once connected
 
 	mu      sync.Mutex // guards below
 	queued  int        // bytes created and not written
@@ -90,8 +90,8 @@ func (l *link) created(args []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.Type == packet.PING && l.session.Load() != nil {
-		// All that was shown so far stands in the buffer before this ping.
-		l.noted, l.pinged = l.server.fan.seen(), true
+		// All that it was shown so far stands in the buffer before this ping.
+		l.noted, l.pinged = l.session.Load().shown(), true
 	}
 	if p.Type == packet.MESSAGE {
 		l.server.counters.sent.Add(1)
@@ -140,6 +140,7 @@ func (l *link) ponged() {
 	l.mu.Unlock()
 	if sess := l.session.Load(); proven && sess != nil {
 		l.server.positions.prove(sess.recipient(), through)
+		sess.rec.Prove(through)
 	}
 }
 

@@ -49,7 +49,10 @@ var (
 )
 
 // rawParser is the Socket.IO parser of the box.
-type rawParser struct{ counters *counters }
+type rawParser struct {
+	counters *counters
+	pidOf    func(sid string) string // the pid that answers a socket's CONNECT
+}
 
 // NewEncoder implements [parser.Parser].
 func (p rawParser) NewEncoder() parser.Encoder { return encoder(p) }
@@ -64,18 +67,41 @@ func (p rawParser) NewDecoder() parser.Decoder {
 	}
 }
 
-type encoder struct{ counters *counters }
+type encoder rawParser
 
 // Encode implements [parser.Encoder]. A packet that cannot be written is
 // counted and not sent: the library would send it without its payload, which
 // ends a JavaScript client with an uncaught error.
 func (e encoder) Encode(p *parser.Packet) []types.BufferInterface {
+	if p.Type == parser.CONNECT {
+		p = e.answer(p)
+	}
 	b, err := appendPacket(make([]byte, 0, 256), p)
 	if err != nil {
 		e.counters.writeErrors.Add(1)
 		return nil
 	}
 	return []types.BufferInterface{types.NewStringBuffer(b)}
+}
+
+// answer adds to the answer to a CONNECT the secret name of the session: a
+// client that had the same name before knows by it that it was recovered.
+func (e encoder) answer(p *parser.Packet) *parser.Packet {
+	b, err := appendValue(nil, p.Data)
+	if err != nil {
+		return p
+	}
+	o, err := event.ParseObject(b)
+	if err != nil {
+		return p
+	}
+	pid := e.pidOf(o.String("sid"))
+	if pid == "" {
+		return p
+	}
+	with := *p
+	with.Data = json.RawMessage(o.With(event.Text("pid", pid)))
+	return &with
 }
 
 func appendPacket(b []byte, p *parser.Packet) ([]byte, error) {

@@ -235,7 +235,7 @@ func (s *Server) store(ctx context.Context, a *accepted, done func(event.Receipt
 func (sess *session) business(c *call, row *event.Row, payload json.RawMessage) {
 	s := sess.server
 	a, refusal := accept(sender{
-		grant: sess.grant, terminal: sess.terminal, sid: sess.sid,
+		grant: sess.grant, terminal: sess.terminal, sid: sess.self,
 		correlationID: sess.correlationID, origin: event.Terminal, ended: sess.ended.Load(),
 	}, row, payload, nil, time.Now())
 	if refusal != nil {

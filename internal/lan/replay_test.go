@@ -56,9 +56,9 @@ func TestReplayToWhoWasAway(t *testing.T) {
 	b.proven(manager)
 	b.leave(manager)
 	b.journal.append(alert(2, managers))
-	b.journal.append(event.Event{Kind: "menu_updated", Payload: []byte(`{"n":0}`)}) // not of a replayed kind
-	b.journal.append(alert(3, event.Audience{Roles: []event.Role{event.Kitchen}}))  // not for it
-	b.journal.append(alert(4, event.Audience{Except: []event.Role{event.Manager}})) // not for it
+	b.journal.append(event.Event{Kind: "print_job_synced", Payload: []byte(`{"n":0}`)}) // not of a replayed kind
+	b.journal.append(alert(3, event.Audience{Roles: []event.Role{event.Kitchen}}))      // not for it
+	b.journal.append(alert(4, event.Audience{Except: []event.Role{event.Manager}}))     // not for it
 	expired := alert(5, event.Audience{})
 	expired.Expires = time.Now().Add(-time.Second)
 	b.journal.append(expired)
@@ -72,7 +72,7 @@ func TestReplayToWhoWasAway(t *testing.T) {
 		}
 	}
 	b.proven(manager)
-	b.quiet(manager, "system_alert", "menu_updated")
+	b.quiet(manager, "system_alert", "print_job_synced")
 	b.leave(manager)
 
 	manager = b.as(event.Manager) // once
@@ -200,7 +200,7 @@ func TestReplayWindow(t *testing.T) {
 		j.append(old)
 	}
 	for range 1000 {
-		j.append(event.Event{Kind: "menu_updated", Payload: []byte(`{}`)})
+		j.append(event.Event{Kind: "print_job_synced", Payload: []byte(`{}`)})
 	}
 	j.append(alert(99, event.Audience{}))
 	b := startWith(t, j, &notes{}, quick)
@@ -212,7 +212,7 @@ func TestReplayWindow(t *testing.T) {
 	if got := c.want("system_alert"); got != replayed(99) {
 		t.Errorf("got %s", got)
 	}
-	b.quiet(c, "system_alert", "menu_updated")
+	b.quiet(c, "system_alert", "print_job_synced")
 }
 
 // TestNoGapNoDouble connects clients while alerts come in.
@@ -228,9 +228,14 @@ func TestNoGapNoDouble(t *testing.T) {
 			}
 		}
 	})
+	clients := map[event.Role]*client{}
 	for _, role := range event.Roles() {
 		c := b.dial("", nil)
 		c.raw(`40{"token":"` + b.mint(auth.Grant{Subject: "s_" + string(role), Role: role}) + `"}`)
+		c.want("authentication_success")
+		clients[role] = c
+	}
+	for role, c := range clients {
 		for i := range n {
 			got := c.want("system_alert")
 			if field(t, got, "n") != fmt.Sprint(i) {

@@ -175,13 +175,23 @@ func (sess *session) roomDone(c *call, req roomRequest, name, verb string) {
 		event.Text("venueId", sess.grant.Venue),
 	}, extra...)
 	body := object(members...)
-	sess.finish(c, func() {
-		c.answer(body)
-		sess.emit(name, body)
-		if req.place.kind != "" {
-			sess.server.announce(sess, req.place, verb)
-		}
-	})
+	answer := func() {
+		sess.finish(c, func() {
+			c.answer(body)
+			sess.emit(name, body)
+			if req.place.kind != "" {
+				sess.server.announce(sess, req.place, verb)
+			}
+		})
+	}
+	if verb == "joined" {
+		sess.joined.Store(time.Now().UnixMilli())
+	}
+	if req.place.kind == "" {
+		answer()
+		return
+	}
+	sess.server.recovery.Save(answer) // a client that comes back is where it was told it is
 }
 
 func roomText(req roomRequest, verb string, g auth.Grant) (text string, extra []event.Member) {
@@ -234,7 +244,10 @@ func (sess *session) enter(p place) bool {
 		return false
 	}
 	sess.places[p] = struct{}{}
-	sess.io.Join(sess.server.placeRoom(p))
+	sess.rec.Join(p.String())
+	if sess.admitted { // else it will be, with all its places
+		sess.io.Join(sess.server.placeRoom(p))
+	}
 	return true
 }
 
@@ -242,5 +255,6 @@ func (sess *session) exit(p place) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	delete(sess.places, p)
+	sess.rec.Leave(p.String())
 	sess.io.Leave(sess.server.placeRoom(p))
 }

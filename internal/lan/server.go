@@ -20,6 +20,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
@@ -55,6 +56,9 @@ type Config struct {
 	MaxConnections     int           // 500; beyond it transports are closed
 	MaxEventsPerWindow int           // events of one socket per window; 0: no limit
 	RateWindow         time.Duration // 15 min
+
+	// Now is the wall clock by which events and sessions grow old.
+	Now func() time.Time // time.Now
 }
 
 // Transport names who carries WebSocket connections and broadcasts.
@@ -81,6 +85,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RateWindow == 0 {
 		c.RateWindow = 15 * time.Minute
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }
@@ -134,6 +141,8 @@ type Server struct {
 	counters  *counters
 	jobs      *jobs
 	fan       *fanout
+	followers *followers
+	recovery  *recovery.Store
 	positions *positions
 	terminals *terminals
 	failures  *failures
@@ -158,6 +167,10 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	if err != nil {
 		return nil, err
 	}
+	sessions, err := recovery.Open(state, j.Epoch, cfg.Now, log)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg: cfg, verifier: v, journal: j, log: log, extra: extra,
 		origins: make(map[string]bool), rooms: rooms{cfg.Venue},
@@ -170,7 +183,8 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 		s.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
 	s.serving, s.stop = context.WithCancel(context.Background())
-	s.fan = newFanout(s)
+	s.fan, s.recovery = newFanout(s), sessions
+	s.followers = &followers{server: s, wake: make(chan struct{}, 1)}
 	s.serveSocketIO()
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
@@ -210,7 +224,7 @@ func (s *Server) serveSocketIO() {
 	o.SetConnectTimeout(connectTimeout)
 	o.SetMaxHttpBufferSize(maxFrame)
 	o.SetIdleTimeout(max(idleTimeout, 2*(s.cfg.PingInterval+s.cfg.PingTimeout)))
-	o.SetParser(rawParser{s.counters})
+	o.SetParser(rawParser{s.counters, s.pidOf})
 	// Origins are checked in serveHTTP, for both transports alike; here the
 	// allowed one is only echoed.
 	o.SetCors(&types.Cors{
@@ -256,6 +270,8 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() { failed <- s.http.Serve(s.listener) })
 	group.Go(func() { s.fan.watch(s.serving) })
 	group.Go(func() { s.fan.run(s.serving) })
+	group.Go(func() { s.followers.run(s.serving) })
+	group.Go(func() { s.recovery.Run(s.serving) })
 	group.Go(func() { s.wire.Run(s.serving) })
 	group.Go(func() { s.jobs.run(s.serving, func(where string, f func()) { s.guard(where, f) }) })
 	group.Go(func() { s.upkeep(s.serving) })

@@ -2,6 +2,7 @@ package lan
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -11,10 +12,11 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 )
 
-// admissionTimeout is how long a new session may wait for the fan-out to let
-// it in before its transport is closed.
+// admissionTimeout is how long a new session may wait to be let in before its
+// transport is closed.
 const admissionTimeout = 10 * time.Second
 
 // session is one connected Socket.IO socket. Its events come one at a time, on
@@ -33,6 +35,17 @@ type session struct {
 	address       string
 	correlationID string // of the socket, in all its acks
 	connectedAt   time.Time
+
+	self      string            // public name over all connections: of its first socket
+	rec       *recovery.Session // what is kept of it
+	recovered bool              // it was given back what it had
+	unwhole   json.RawMessage   // why not, if it asked for it
+	release   func() bool       // gives up rec; set once connected
+
+	behind   atomic.Pointer[follower] // nil: the fan-out shows it everything
+	settled  chan struct{}            // closed when its events may be served
+	settling sync.Once
+	joined   atomic.Int64 // when it last joined a room, Unix milliseconds
 
 	active atomic.Int64  // when the last event came, Unix milliseconds
 	ended  atomic.Bool   // the grant is no longer good; the transport is closing
@@ -54,11 +67,12 @@ type session struct {
 func newSession(s *Server, io *socket.Socket, l *link, g auth.Grant, token, terminal string) *session {
 	return &session{
 		server: s, io: io, link: l,
-		sid: string(io.Id()), grant: g, token: token, terminal: terminal,
+		sid: string(io.Id()), self: string(io.Id()), grant: g, token: token, terminal: terminal,
 		address:       hostOf(io.Conn().RemoteAddress()),
 		correlationID: event.NewCorrelationID(),
 		connectedAt:   time.Now().UTC(),
 		closed:        make(chan struct{}),
+		settled:       make(chan struct{}),
 		places:        make(map[place]struct{}),
 	}
 }
@@ -86,6 +100,9 @@ func (s *Server) connected(io *socket.Socket) {
 	s.sessions[sess.sid] = sess
 	s.mu.Unlock()
 	s.terminals.connect(sess)
+	release, took := sess.rec.Hold(func() { s.jobs.add(sess.link.drop) })
+	sess.release = release
+	sess.link.session.Store(sess)
 
 	// The library may report a disconnect twice.
 	_ = io.On("disconnect", func(args ...any) {
@@ -107,9 +124,17 @@ func (s *Server) connected(io *socket.Socket) {
 		)},
 		event.Text("connectedAt", event.FormatTime(sess.connectedAt)),
 	))
-	if io.Connected() && !s.fan.admit(sess) {
+	if sess.unwhole != nil {
+		sess.emit(syncRequired, sess.unwhole)
+	}
+	if io.Connected() && !s.follow(sess) {
 		s.counters.refuse(reasonAdmission)
 		sess.link.drop()
+	}
+	if sess.recovered && !took { // its rooms were told that it left
+		for p := range sess.joinedPlaces() {
+			s.announce(sess, p, "joined")
+		}
 	}
 	if !io.Connected() { // perhaps before anybody listened
 		sess.leave.Do(func() { s.disconnected(sess, nil) })
@@ -119,6 +144,7 @@ func (s *Server) connected(io *socket.Socket) {
 // disconnected forgets a socket and tells the tables and orders it was in.
 func (s *Server) disconnected(sess *session, reason []any) {
 	close(sess.closed)
+	replaced := !sess.release()
 
 	s.mu.Lock()
 	delete(s.sessions, sess.sid)
@@ -135,7 +161,7 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	sess.link.session.CompareAndSwap(sess, nil)
 	sess.mu.Unlock()
 	sess.link.busy.Store(false)
-	if len(places) > 0 {
+	if len(places) > 0 && !replaced {
 		s.jobs.add(func() {
 			for p := range places {
 				s.announce(sess, p, "left")
@@ -147,6 +173,28 @@ func (s *Server) disconnected(sess *session, reason []any) {
 		why, _ = reason[0].(string)
 	}
 	s.log.Info("client disconnected", "sid", sess.sid, "user", sess.grant.Subject, "reason", why)
+}
+
+// follow lets a session in and waits until its events may be served; false: it
+// did not get in.
+func (s *Server) follow(sess *session) bool {
+	timeout := time.NewTimer(admissionTimeout)
+	defer timeout.Stop()
+	s.followers.add(sess.behind.Load())
+	select {
+	case <-sess.settled:
+	case <-sess.closed:
+	case <-timeout.C:
+		return false
+	}
+	return true
+}
+
+// joinedPlaces returns a copy of the tables and orders it is in.
+func (sess *session) joinedPlaces() map[place]struct{} {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return maps.Clone(sess.places)
 }
 
 // emit sends one event to this socket alone.

@@ -35,14 +35,16 @@ type Stats struct {
 	Volatile   int64            `json:"volatile"`   // logs and heartbeats passed on
 	Debounced  int64            `json:"debounced"`  // heartbeats not passed on
 
-	FannedOut  int64 `json:"fannedOut"`  // stored events shown to the venue
-	Expired    int64 `json:"expired"`    // stored events past their expiry, not shown
-	Replayed   int64 `json:"replayed"`   // copies sent to clients that came back
-	Forgotten  int64 `json:"forgotten"`  // replayable events given up for room
-	Sent       int64 `json:"sent"`       // messages handed to transports
-	Waits      int64 `json:"waits"`      // times a client was made to wait
-	ReadErrors int64 `json:"readErrors"` // journal reads that failed
-	SaveErrors int64 `json:"saveErrors"` // positions that could not be saved
+	FannedOut   int64 `json:"fannedOut"`   // stored events shown to the venue
+	Expired     int64 `json:"expired"`     // stored events past their expiry, not shown
+	Replayed    int64 `json:"replayed"`    // copies sent to clients that came back
+	Recovered   int64 `json:"recovered"`   // sessions given back to clients that came back
+	Unrecovered int64 `json:"unrecovered"` // sessions that could not be given back
+	Forgotten   int64 `json:"forgotten"`   // replayable events given up for room
+	Sent        int64 `json:"sent"`        // messages handed to transports
+	Waits       int64 `json:"waits"`       // times a client was made to wait
+	ReadErrors  int64 `json:"readErrors"`  // journal reads that failed
+	SaveErrors  int64 `json:"saveErrors"`  // positions that could not be saved
 
 	WriteErrors int64 `json:"writeErrors"` // packets that could not be encoded
 	Panics      int64 `json:"panics"`      // contained in our callbacks
@@ -56,6 +58,7 @@ type Stats struct {
 type counters struct {
 	connections, accepted, duplicates, unknown, volatile, debounced atomic.Int64
 	fannedOut, expired, replayed, forgotten, sent, waits            atomic.Int64
+	recovered, unrecovered                                          atomic.Int64
 	readErrors, saveErrors, writeErrors, panics, swept              atomic.Int64
 
 	mu       sync.Mutex // guards below
@@ -92,6 +95,7 @@ func (s *Server) Stats() Stats {
 		Accepted: c.accepted.Load(), Duplicates: c.duplicates.Load(), Rejected: rejected,
 		Unknown: c.unknown.Load(), Volatile: c.volatile.Load(), Debounced: c.debounced.Load(),
 		FannedOut: c.fannedOut.Load(), Expired: c.expired.Load(), Replayed: c.replayed.Load(),
+		Recovered: c.recovered.Load(), Unrecovered: c.unrecovered.Load(),
 		Forgotten: c.forgotten.Load(), Sent: c.sent.Load() + s.wire.Stats().Frames, Waits: c.waits.Load(),
 		ReadErrors: c.readErrors.Load(), SaveErrors: c.saveErrors.Load(),
 		WriteErrors: c.writeErrors.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
