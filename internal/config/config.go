@@ -54,9 +54,10 @@ const (
 
 // Limits bounds what clients may do to a box.
 type Limits struct {
-	MaxConnections     int
-	RateWindow         time.Duration
-	MaxEventsPerWindow int // per client and RateWindow; 0: unlimited
+	MaxConnections      int
+	RateWindow          time.Duration
+	MaxEventsPerWindow  int // per client and RateWindow; 0: unlimited
+	MaxEventsPerAddress int // of all clients at one address per RateWindow; 0: unlimited
 }
 
 // Auth is what tokens are checked with. The secrets are here wherever they

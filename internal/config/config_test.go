@@ -92,15 +92,15 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%+v is no default", l)
 		}
 	}
-	got := fmt.Sprintf("%s %s %s %v %s %s %s %d %s %d %v %s %s %t %s %d %s %d %s %v %d %d %s %s %d %d %d %d",
+	got := fmt.Sprintf("%s %s %s %v %s %s %s %d %s %d %d %v %s %s %t %s %d %s %d %s %v %d %d %s %s %d %d %d %d",
 		c.StateDir, c.Socket, c.LAN.Listen, len(c.LAN.CORSOrigins), c.LAN.PingInterval, c.LAN.PingTimeout, c.LAN.Transport,
-		c.Limits.MaxConnections, c.Limits.RateWindow, c.Limits.MaxEventsPerWindow,
+		c.Limits.MaxConnections, c.Limits.RateWindow, c.Limits.MaxEventsPerWindow, c.Limits.MaxEventsPerAddress,
 		c.Uplink.Brokers, c.Uplink.Prefix, c.Uplink.Confirm, c.Uplink.Compress, c.Uplink.KeepAlive,
 		c.Journal.SegmentBytes, c.Journal.RetainFor, c.Journal.RetainBytes,
 		c.Discovery.Mode, c.Discovery.Interfaces, c.Redis.Port, c.Redis.DB, c.Log.Level, c.Log.Format,
 		c.Journal.MaxBytes, c.Journal.MaxEvents, c.Journal.BallastBytes, c.Storage.Endurance)
 	want := "/var/lib/avoqado-edge /var/lib/avoqado-edge/avoqado-edge.sock :8080 7 25s 20s fast " +
-		"500 15m0s 0 [] avoqado/v1/venues/venue_1 backend false 30s 33554432 168h0m0s 1073741824 " +
+		"500 15m0s 30000 300000 [] avoqado/v1/venues/venue_1 backend false 30s 33554432 168h0m0s 1073741824 " +
 		"auto [] 6379 0 INFO auto 0 0 33554432 0"
 	if got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
@@ -118,7 +118,8 @@ func TestEveryKey(t *testing.T) {
 		"lan.listen": "127.0.0.1:0", "lan.cors_origins": "[https://a.example, http://localhost:5173]",
 		"lan.ping_interval": "10s", "lan.ping_timeout": "5s", "lan.transport": "library",
 		"limits.max_connections": "20", "limits.rate_window": "30m", "limits.max_events_per_window": "100",
-		"auth.access_token_secret": "another secret of a good length", "auth.access_token_secret_file": held,
+		"limits.max_events_per_address": "1000",
+		"auth.access_token_secret":      "another secret of a good length", "auth.access_token_secret_file": held,
 		"auth.previous_secret": "the secret that was before it", "auth.previous_secret_file": held,
 		"uplink.brokers": "[tls://a.example:8883, tcp://b.example:1883]", "uplink.prefix": "edge/v1",
 		"uplink.confirm": "broker", "uplink.username": "box_1", "uplink.password": "0123",

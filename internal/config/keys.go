@@ -78,9 +78,19 @@ func keys() []key {
 			path: "limits.rate_window", fallback: "15m", env: []envName{{name: "SOCKET_RATE_LIMIT_WINDOW_MS", unit: "ms"}},
 			bind: func(c *Config) value { return duration(&c.Limits.RateWindow, time.Second, 24*time.Hour) },
 		},
+		// A terminal sends at most two logs a second, four events per payment and
+		// a heartbeat now and then: some 2,200 in a window. Thirteen times that
+		// leaves room for what it kept while it was away; a loop without end is
+		// held to 33 a second.
 		{
-			path: "limits.max_events_per_window", fallback: "0", env: named("SOCKET_MAX_EVENTS_PER_WINDOW"),
+			path: "limits.max_events_per_window", fallback: "30000", env: named("SOCKET_MAX_EVENTS_PER_WINDOW"),
 			bind: func(c *Config) value { return number(&c.Limits.MaxEventsPerWindow, 0, 1_000_000) },
+		},
+		// Behind a router in NAT mode a whole venue is one address. The largest
+		// have 15 sockets, 33,000 events at their busiest: nine times that.
+		{
+			path: "limits.max_events_per_address", fallback: "300000",
+			bind: func(c *Config) value { return number(&c.Limits.MaxEventsPerAddress, 0, 10_000_000) },
 		},
 
 		{

@@ -77,7 +77,8 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		CORS: cfg.LAN.CORSOrigins, PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
 		Transport:      lan.Transport(cfg.LAN.Transport),
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
-		RateWindow: cfg.Limits.RateWindow,
+		MaxEventsPerAddress: cfg.Limits.MaxEventsPerAddress,
+		RateWindow:          cfg.Limits.RateWindow,
 	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)

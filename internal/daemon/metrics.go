@@ -76,6 +76,7 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	counter("events_delivered_total", "Messages handed to clients' transports.", func(s *snapshot) float64 { return float64(s.lan.Sent) })
 	counter("events_replayed_total", "Messages sent again to clients that came back.", func(s *snapshot) float64 { return float64(s.lan.Replayed) })
 	counter("events_expired_total", "Stored events not shown because they were past their expiry.", func(s *snapshot) float64 { return float64(s.lan.Expired) })
+	counter("handshakes_delayed_total", "Failed handshakes whose answer was held back.", func(s *snapshot) float64 { return float64(s.lan.Delayed) })
 	counter("panics_contained_total", "Panics in callbacks that did not end the process.", func(s *snapshot) float64 { return float64(s.lan.Panics) })
 
 	gauge("journal_stored_seq", "Sequence number of the last event on disk.", func(s *snapshot) float64 { return float64(s.status.Journal.StoredThrough) })

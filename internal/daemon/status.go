@@ -16,6 +16,7 @@ import (
 // Thresholds above which the status says that someone should look.
 const (
 	rejectedFor = time.Hour        // after a message from the cloud could not be used
+	starvedFor  = 10 * time.Minute // after a connection found no file descriptor
 	lowDisk     = 256 << 20        // bytes free
 	stuckCommit = 5 * time.Second  // a write under way
 	oldBacklog  = 15 * time.Minute // age of the oldest event the cloud does not have
@@ -56,6 +57,9 @@ func (d *Daemon) Status() api.Status {
 	}
 	if at := st.Uplink.RejectedAt; !at.IsZero() && now.Sub(at) < rejectedFor {
 		look("%d of the cloud's messages could not be used, the last at %s", st.Uplink.Rejected, at.Local().Format(time.TimeOnly))
+	}
+	if at := d.lan.Stats().Starved; !at.IsZero() && now.Sub(at) < starvedFor {
+		look("connections had to wait for want of file descriptors, the last at %s; raise LimitNOFILE", at.Local().Format(time.TimeOnly))
 	}
 	if st.Discovery.State == "failing" {
 		look("mDNS: %s", st.Discovery.Error)

@@ -296,18 +296,3 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("refused: %s", ack)
 	}
 }
-
-func TestEventLimit(t *testing.T) {
-	b := start(t, func(c *lanConfig) { c.MaxEventsPerWindow = 3 })
-	waiter, other := b.as(event.Waiter), b.as(event.Waiter) // one event each, to log in
-	waiter.ask("payment_initiated", payment)
-	waiter.ask("payment_initiated", payment)
-	ack := waiter.ask("payment_initiated", payment)
-	checkFailure(t, ack, "Rate limit exceeded", "429")
-	if field(t, ack, "retryable") != "true" || field(t, ack, "retryAfterMs") == "" {
-		t.Errorf("no word on a retry: %s", ack)
-	}
-	if ack := other.ask("payment_initiated", payment); field(t, ack, "success") != "true" {
-		t.Errorf("the other client pays for it: %s", ack)
-	}
-}

@@ -39,6 +39,12 @@ func (b *box) dial(query string, header http.Header) *client {
 		}
 		b.t.Fatal(err)
 	}
+	return b.on(ws)
+}
+
+// on reads the Engine.IO handshake from a transport.
+func (b *box) on(ws *websocket.Conn) *client {
+	b.t.Helper()
 	c := &client{t: b.t, ws: ws}
 	b.t.Cleanup(func() { _ = ws.Close() })
 	go c.read()
@@ -194,6 +200,13 @@ func (c *client) closed() bool {
 func (b *box) connect(g auth.Grant, terminal string) *client {
 	b.t.Helper()
 	c := b.dial("", nil)
+	b.login(c, g, terminal)
+	return c
+}
+
+// login opens a session on a transport and takes the greeting.
+func (b *box) login(c *client, g auth.Grant, terminal string) {
+	b.t.Helper()
 	login := map[string]string{"token": b.mint(g)}
 	if terminal != "" {
 		login["terminalId"] = terminal
@@ -212,7 +225,6 @@ func (b *box) connect(g auth.Grant, terminal string) *client {
 		b.t.Fatalf("authenticate was answered with %q", got)
 	}
 	c.want("authentication_success")
-	return c
 }
 
 func (b *box) as(role event.Role) *client {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,37 +18,12 @@ const writeTimeout = 10 * time.Second
 // holdTimeout bounds how long a read waits for the library, see [conn.hold].
 const holdTimeout = 5 * time.Second
 
-// listener hands out connections with a write deadline and closes those beyond
-// its limit at once, so that no client can use up the file descriptors.
-type listener struct {
-	net.Listener
-	limit    int64
-	open     atomic.Int64
-	counters *counters
-}
-
-// Accept implements [net.Listener].
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.open.Add(1) > l.limit {
-			l.open.Add(-1)
-			l.counters.refuse(reasonFull)
-			_ = c.Close()
-			continue
-		}
-		return &conn{Conn: c, closing: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
-	}
-}
-
 // conn is a TCP connection with a deadline on each write.
 type conn struct {
 	net.Conn
 	closing func()
 	held    atomic.Pointer[chan struct{}]
+	since   atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
 }
 
 // Write implements [net.Conn].
@@ -82,6 +56,21 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 		return inner.SyscallConn()
 	}
 	return nil, errors.ErrUnsupported
+}
+
+// expect notes that the header of a request is waited for, until it is served.
+func (c *conn) expect() { c.since.CompareAndSwap(0, time.Now().UnixMilli()) }
+
+// served notes that the header is here.
+func (c *conn) served() { c.since.Store(0) }
+
+// expecting returns for how long a header has been waited for; 0: for none.
+func (c *conn) expecting() time.Duration {
+	since := c.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.UnixMilli(since))
 }
 
 // Close implements [net.Conn].

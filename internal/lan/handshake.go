@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/zishang520/socket.io/servers/socket/v3"
@@ -51,10 +50,6 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 	case s.closing.Load():
 		l.drop()
 		return errClosing
-	case s.failures.blocked(address, time.Now()):
-		s.counters.refuse(reasonFailures)
-		l.drop()
-		return errClosing
 	case !l.busy.CompareAndSwap(false, true):
 		// A second CONNECT while the first one lives would make a second
 		// session the library then forgets.
@@ -77,18 +72,36 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		terminal = claimed
 	}
 	if err != nil {
-		level := slog.LevelDebug // a client that tries for ever fills no log
-		if s.failures.note(address, time.Now()) {
-			level = slog.LevelInfo
-		}
-		s.log.Log(s.serving, level, "handshake refused", "address", address, "reason", err.Error())
-		l.busy.Store(false)
+		s.refuseHandshake(l, address, err)
 		return err
 	}
 	sess := newSession(s, io, l, grant, token, terminal)
 	s.recall(sess, io.Handshake().Auth)
 	io.SetData(sess)
 	return nil
+}
+
+// refuseHandshake holds the client's answer back for as long as its address
+// has earned by failing before. Every token is looked at first, so a good one is
+// let in at once whatever the others at its address do: a shift may come to work
+// behind one router in which a stale terminal knocks all day.
+func (s *Server) refuseHandshake(l *link, address string, err error) {
+	defer l.vacate()
+	delay, answer, first := s.addresses.fail(address, time.Now())
+	level := slog.LevelDebug // a client that tries for ever fills no log
+	if first {
+		level = slog.LevelInfo
+	}
+	s.log.Log(s.serving, level, "handshake refused", "address", address, "reason", err.Error())
+	switch {
+	case !answer:
+		s.counters.refuse(reasonFailures)
+		l.drop()
+	case delay > 0:
+		defer s.addresses.done(address)
+		s.counters.delayed.Add(1)
+		pause(s.serving, delay)
+	}
 }
 
 func claimedTerminal(handshake map[string]any) string {
@@ -176,60 +189,4 @@ func hostOf(address string) string {
 		return host
 	}
 	return address
-}
-
-const (
-	maxFailures   = 600         // failed handshakes of one address per window
-	failureWindow = time.Minute // fixed, from the first failure
-	maxAddresses  = 1024        // remembered at once
-)
-
-// failures counts failed handshakes by peer address (contract §11 A3). An
-// address beyond the limit has its transports closed unverified until its
-// window ends; its clients keep trying and get in then. The limit is generous:
-// behind a router in NAT mode a whole venue has one address.
-type failures struct {
-	mu   sync.Mutex // guards below
-	seen map[string]*failureCount
-}
-
-type failureCount struct {
-	since time.Time
-	n     int
-}
-
-func (f *failures) blocked(address string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := f.seen[address]
-	return c != nil && now.Sub(c.since) < failureWindow && c.n >= maxFailures
-}
-
-// note counts a failure and reports whether it is the first of its window.
-func (f *failures) note(address string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := f.seen[address]
-	if c == nil || now.Sub(c.since) >= failureWindow {
-		if len(f.seen) >= maxAddresses {
-			f.purge(now)
-		}
-		c = &failureCount{since: now}
-		f.seen[address] = c
-	}
-	c.n++
-	return c.n == 1
-}
-
-// purge forgets the windows that are over, or all of them if none is: then a
-// thousand addresses are failing, and counting them protects nobody.
-func (f *failures) purge(now time.Time) {
-	for address, c := range f.seen {
-		if now.Sub(c.since) >= failureWindow {
-			delete(f.seen, address)
-		}
-	}
-	if len(f.seen) >= maxAddresses {
-		clear(f.seen)
-	}
 }

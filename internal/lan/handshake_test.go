@@ -203,29 +203,6 @@ func TestVerifierPanics(t *testing.T) {
 	}
 }
 
-func TestFailedHandshakesOfOneAddress(t *testing.T) {
-	b := start(t)
-	for i := 0; ; i++ {
-		c := b.dial("", nil)
-		c.raw(`40{"token":"x"}`)
-		blocked := false
-		until(t, "an answer or the end", func() bool {
-			blocked = c.closed()
-			return blocked || len(c.framesNow()) > 0
-		})
-		if blocked && len(c.framesNow()) == 0 {
-			if i < 500 {
-				t.Errorf("blocked after %d", i)
-			}
-			return
-		}
-		if i > 1000 {
-			t.Fatal("never blocked")
-		}
-		_ = c.ws.Close()
-	}
-}
-
 func (c *client) framesNow() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,19 +1,18 @@
 package lan
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
 )
 
-const (
-	socketPath  = "/socket.io/"
-	bodyTimeout = 30 * time.Second // for the body of one polling request
-)
+const socketPath = "/socket.io/"
 
 // dashboardOrigins are the existing dashboards (contract §1.7).
 func dashboardOrigins() []string {
@@ -40,6 +39,15 @@ func (s *Server) originAllowed(r *http.Request) bool {
 // serveHTTP stands in front of the library: it turns away what must not reach
 // it and keeps two of its faults from showing.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if c, ok := connOf(r.Context()); ok {
+		c.served()
+	}
+	if r.ContentLength != 0 && !websocket.IsWebSocketUpgrade(r) {
+		r.Body = &body{ReadCloser: r.Body, late: func() { s.counters.refuse(reasonBody) }}
+		read := http.NewResponseController(w)
+		_ = read.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout))
+		defer func() { _ = read.SetReadDeadline(time.Time{}) }()
+	}
 	w.Header().Set("Server", "avoqado-edge/"+s.cfg.Version)
 	w.Header().Set("Avoqado-Box", s.cfg.Box)
 	if r.URL.Path != socketPath {
@@ -59,6 +67,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.closing.Load():
 		turnAway(w, http.StatusServiceUnavailable, "Server is closing")
 		return
+	case r.ContentLength > maxFrame:
+		s.counters.refuse(reasonTooLarge)
+		turnAway(w, http.StatusRequestEntityTooLarge, "Payload too large")
+		return
 	case handshake && s.io.Engine().Clients().Len() >= s.cfg.MaxConnections:
 		s.counters.refuse(reasonFull)
 		turnAway(w, http.StatusServiceUnavailable, "Too many connections")
@@ -75,12 +87,23 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet:
 		s.servePoll(w, r, query.Get("sid"))
 	default:
-		if r.Body != nil {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-		}
 		s.engine.ServeHTTP(w, r)
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
+}
+
+// body counts the body of a request that does not come in time.
+type body struct {
+	io.ReadCloser
+	late func()
+}
+
+// Read implements [io.Reader].
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.late()
+	}
+	return n, err
 }
 
 // turnAway answers as an Engine.IO server does. Clients take any of these as a

@@ -1,9 +1,12 @@
 package lan
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
 	"github.com/zishang520/socket.io/servers/engine/v3"
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
@@ -26,7 +29,8 @@ const maxBacklog = 1 << 20
 type link struct {
 	server *Server
 	conn   engine.Socket
-	busy   atomic.Bool // has a session, or one is being made
+	busy   atomic.Bool  // has a session, or one is being made
+	silent atomic.Int64 // since when it has none, Unix milliseconds
 
 	session atomic.Pointer[session] // once connected
 
@@ -48,6 +52,7 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	}
 	l, loaded := s.links.LoadOrStore(conn.Id(), &link{server: s, conn: conn})
 	if !loaded {
+		l.(*link).silent.Store(time.Now().UnixMilli())
 		l.(*link).watch()
 	}
 	return l.(*link)
@@ -68,7 +73,12 @@ func (l *link) watch() {
 		}
 	}))
 	_ = l.conn.On("heartbeat", guard(func([]any) { l.ponged() }))
-	_ = l.conn.On("close", guard(func([]any) { l.close() }))
+	_ = l.conn.On("close", guard(func(args []any) {
+		if err, ok := args[len(args)-1].(error); ok && errors.Is(err, websocket.ErrReadLimit) {
+			l.server.counters.refuse(reasonTooLarge)
+		}
+		l.close()
+	}))
 	if l.conn.ReadyState() == "closed" { // before anybody listened
 		l.close()
 	}

@@ -29,15 +29,13 @@ import (
 const maxFrame = 1_000_000
 
 const (
-	connectTimeout = 5 * time.Second      // from the transport to the session
-	answerTimeout  = 3 * time.Second      // at the end, for what is being answered
-	closeTimeout   = time.Second          // then, for the HTTP requests left
-	saveEvery      = 3 * time.Second      // positions, if one changed
-	sweepEvery     = time.Minute          // dead entries and grants that ended
-	pollEvery      = 5 * time.Millisecond // while waiting for the end
-	headerTimeout  = 10 * time.Second     // for the header of a request
-	idleTimeout    = 120 * time.Second    // of a kept-alive HTTP connection
-	maxHeader      = 32 << 10             // bytes
+	answerTimeout = 3 * time.Second      // at the end, for what is being answered
+	closeTimeout  = time.Second          // then, for the HTTP requests left
+	saveEvery     = 3 * time.Second      // positions, if one changed
+	sweepEvery    = time.Minute          // dead entries and grants that ended
+	pollEvery     = 5 * time.Millisecond // while waiting for the end
+	idleTimeout   = 120 * time.Second    // of a kept-alive HTTP connection
+	maxHeader     = 32 << 10             // bytes
 )
 
 // Config says how to serve. Zero durations and counts mean the default.
@@ -53,9 +51,14 @@ type Config struct {
 
 	Transport Transport // Fast
 
-	MaxConnections     int           // 500; beyond it transports are closed
-	MaxEventsPerWindow int           // events of one socket per window; 0: no limit
-	RateWindow         time.Duration // 15 min
+	MaxConnections      int           // 500; beyond it transports are closed
+	MaxEventsPerWindow  int           // events of one socket per window; 0: no limit
+	MaxEventsPerAddress int           // events of all sockets of one address per window; 0: no limit
+	RateWindow          time.Duration // 15 min
+
+	HeaderTimeout  time.Duration // 10 s, for the header of a request
+	BodyTimeout    time.Duration // 30 s, for its body
+	ConnectTimeout time.Duration // 5 s, from the transport to the session
 
 	// Now is the wall clock by which events and sessions grow old.
 	Now func() time.Time // time.Now
@@ -88,6 +91,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.HeaderTimeout == 0 {
+		c.HeaderTimeout = 10 * time.Second
+	}
+	if c.BodyTimeout == 0 {
+		c.BodyTimeout = 30 * time.Second
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = 5 * time.Second
 	}
 	return c
 }
@@ -145,7 +157,7 @@ type Server struct {
 	recovery  *recovery.Store
 	positions *positions
 	terminals *terminals
-	failures  *failures
+	addresses *addresses
 
 	serving  context.Context // ends when Run has answered what it could
 	stop     context.CancelFunc
@@ -176,7 +188,7 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 		origins: make(map[string]bool), rooms: rooms{cfg.Venue},
 		counters: newCounters(), jobs: newJobs(), positions: positions,
 		terminals: &terminals{byID: make(map[string]*terminalEntry)},
-		failures:  &failures{seen: make(map[string]*failureCount)},
+		addresses: &addresses{seen: make(map[string]*address)},
 		sessions:  make(map[string]*session),
 	}
 	for _, origin := range append(dashboardOrigins(), cfg.CORS...) {
@@ -188,19 +200,18 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	s.serveSocketIO()
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: cfg.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withConn,
+		ConnState:         s.connState,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	inner, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
-	// Twice the sessions: a client may hold a polling and a WebSocket
-	// connection while it upgrades, and the HTTP API comes in here too.
-	s.listener = &listener{Listener: inner, limit: int64(2*cfg.MaxConnections + 64), counters: s.counters}
+	s.listener = newListener(inner, cfg.MaxConnections, s.counters, log)
 	return s, nil
 }
 
@@ -221,7 +232,7 @@ func (s *Server) serveSocketIO() {
 	o.SetServeClient(false)
 	o.SetPingInterval(s.cfg.PingInterval)
 	o.SetPingTimeout(s.cfg.PingTimeout)
-	o.SetConnectTimeout(connectTimeout)
+	o.SetConnectTimeout(2 * s.cfg.ConnectTimeout) // dropSilent comes before it, and counts
 	o.SetMaxHttpBufferSize(maxFrame)
 	o.SetIdleTimeout(max(idleTimeout, 2*(s.cfg.PingInterval+s.cfg.PingTimeout)))
 	o.SetParser(rawParser{s.counters, s.pidOf})
@@ -326,9 +337,10 @@ func (s *Server) settle() {
 
 // upkeep saves positions and sweeps, until ctx ends.
 func (s *Server) upkeep(ctx context.Context) {
-	save, sweep := time.NewTicker(saveEvery), time.NewTicker(sweepEvery)
+	save, sweep, silent := time.NewTicker(saveEvery), time.NewTicker(sweepEvery), time.NewTicker(s.cfg.ConnectTimeout/5)
 	defer save.Stop()
 	defer sweep.Stop()
+	defer silent.Stop()
 	failing := false
 	for {
 		select {
@@ -345,6 +357,8 @@ func (s *Server) upkeep(ctx context.Context) {
 			failing = err != nil
 		case <-sweep.C:
 			s.guard("sweep", s.sweep)
+		case <-silent.C:
+			s.guard("silent", s.dropSilent)
 		}
 	}
 }

@@ -47,14 +47,15 @@ type session struct {
 	settling sync.Once
 	joined   atomic.Int64 // when it last joined a room, Unix milliseconds
 
-	active atomic.Int64  // when the last event came, Unix milliseconds
-	ended  atomic.Bool   // the grant is no longer good; the transport is closing
-	closed chan struct{} // closed when the socket is gone
-	leave  sync.Once
+	active  atomic.Int64  // when the last event came, Unix milliseconds
+	ended   atomic.Bool   // the grant is no longer good; the transport is closing
+	evicted atomic.Bool   // its terminal has newer sockets; the transport is closing
+	closed  chan struct{} // closed when the socket is gone
+	leave   sync.Once
 
 	// Owned by the socket's queue.
-	windowStart time.Time
-	windowCount int
+	events  spent
+	limited time.Time // when an event was last one too many
 
 	mu       sync.Mutex // guards below
 	admitted bool       // is in its rooms
@@ -110,6 +111,7 @@ func (s *Server) connected(io *socket.Socket) {
 	})
 	io.OnAny(func(args ...any) { s.guard("event", func() { sess.received(args) }) })
 	s.counters.connections.Add(1)
+	s.makeRoom(sess)
 	s.log.Info("client connected", "sid", sess.sid, "user", sess.grant.Subject,
 		"role", sess.grant.Role, "terminal", sess.terminal, "address", sess.address)
 
@@ -160,7 +162,7 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	sess.places = make(map[place]struct{})
 	sess.link.session.CompareAndSwap(sess, nil)
 	sess.mu.Unlock()
-	sess.link.busy.Store(false)
+	sess.link.vacate()
 	if len(places) > 0 && !replaced {
 		s.jobs.add(func() {
 			for p := range places {
@@ -299,7 +301,7 @@ func (sess *session) received(args []any) {
 	}
 	sess.active.Store(time.Now().UnixMilli())
 	sess.begin(c)
-	if refusal := sess.limit(); refusal != nil {
+	if refusal := sess.limit(name); refusal != nil {
 		sess.refuse(c, refusal)
 		return
 	}
@@ -347,24 +349,6 @@ func asVenue(payload json.RawMessage) json.RawMessage {
 		return payload
 	}
 	return o.With(event.Text("roomType", "venue"))
-}
-
-// limit counts the event against the socket's window, if there is a limit.
-func (sess *session) limit() *event.Refusal {
-	cfg, now := sess.server.cfg, time.Now()
-	if cfg.MaxEventsPerWindow == 0 {
-		return nil
-	}
-	if now.Sub(sess.windowStart) >= cfg.RateWindow {
-		sess.windowStart, sess.windowCount = now, 0
-	}
-	sess.windowCount++
-	if sess.windowCount <= cfg.MaxEventsPerWindow {
-		return nil
-	}
-	r := event.RefuseForNow("rate_limited", "Rate limit exceeded", cfg.RateWindow-now.Sub(sess.windowStart))
-	r.Status = http.StatusTooManyRequests
-	return r
 }
 
 // authenticated answers the authenticate event: every session is, by its

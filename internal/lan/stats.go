@@ -4,6 +4,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
@@ -11,16 +12,23 @@ import (
 // Why a connection was refused or closed by the box: the names in
 // [Stats.Refused].
 const (
-	reasonMalformed = "malformed_packet"
-	reasonFull      = "max_connections"
-	reasonOrigin    = "origin"
-	reasonAuth      = "authentication"
-	reasonTerminal  = "terminal_mismatch"
-	reasonFailures  = "failed_handshakes"
-	reasonTwice     = "second_connect"
-	reasonSlow      = "slow_reader"
-	reasonRevoked   = "grant_ended"
-	reasonAdmission = "not_admitted"
+	reasonMalformed   = "malformed_packet"
+	reasonFull        = "max_connections"
+	reasonOrigin      = "origin"
+	reasonAuth        = "authentication"
+	reasonTerminal    = "terminal_mismatch"
+	reasonFailures    = "failed_handshakes"
+	reasonTwice       = "second_connect"
+	reasonSlow        = "slow_reader"
+	reasonRevoked     = "grant_ended"
+	reasonAdmission   = "not_admitted"
+	reasonDevice      = "device_sockets" // the terminal has newer ones
+	reasonSilent      = "no_session"     // none in time, or none any more
+	reasonHeader      = "header_timeout"
+	reasonBody        = "body_timeout"
+	reasonTooLarge    = "message_too_large"
+	reasonDescriptors = "no_descriptors"
+	reasonAccept      = "accept_failed"
 )
 
 // Stats counts what happened since the start. All counters only grow.
@@ -47,8 +55,13 @@ type Stats struct {
 	SaveErrors  int64 `json:"saveErrors"`  // positions that could not be saved
 
 	WriteErrors int64 `json:"writeErrors"` // packets that could not be encoded
+	Delayed     int64 `json:"delayed"`     // failed handshakes whose answer was held back
 	Panics      int64 `json:"panics"`      // contained in our callbacks
 	Swept       int64 `json:"swept"`       // dead entries taken out of the library
+
+	// Starved is when a connection last had to wait or go for want of file
+	// descriptors; zero: never.
+	Starved time.Time `json:"starved,omitzero"`
 
 	// Shown is the last seq shown to the venue.
 	Shown event.Seq `json:"shown"`
@@ -59,11 +72,12 @@ type counters struct {
 	connections, accepted, duplicates, unknown, volatile, debounced atomic.Int64
 	fannedOut, expired, replayed, forgotten, sent, waits            atomic.Int64
 	recovered, unrecovered                                          atomic.Int64
-	readErrors, saveErrors, writeErrors, panics, swept              atomic.Int64
+	readErrors, saveErrors, writeErrors, delayed, panics, swept     atomic.Int64
 
 	mu       sync.Mutex // guards below
 	refused  map[string]int64
 	rejected map[string]int64
+	starved  time.Time
 }
 
 func newCounters() *counters {
@@ -74,6 +88,14 @@ func (c *counters) refuse(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused[reason]++
+}
+
+// starve counts a connection that found no file descriptor.
+func (c *counters) starve(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[reasonDescriptors]++
+	c.starved = now
 }
 
 // reject counts a refused event. Codes are the box's own words, so the map
@@ -88,18 +110,22 @@ func (c *counters) reject(code string) {
 func (s *Server) Stats() Stats {
 	c := s.counters
 	c.mu.Lock()
-	refused, rejected := maps.Clone(c.refused), maps.Clone(c.rejected)
+	refused, rejected, starved := maps.Clone(c.refused), maps.Clone(c.rejected), c.starved
 	c.mu.Unlock()
+	wired := s.wire.Stats()
+	if wired.Large > 0 {
+		refused[reasonTooLarge] += wired.Large
+	}
 	return Stats{
 		Connections: c.connections.Load(), Refused: refused,
 		Accepted: c.accepted.Load(), Duplicates: c.duplicates.Load(), Rejected: rejected,
 		Unknown: c.unknown.Load(), Volatile: c.volatile.Load(), Debounced: c.debounced.Load(),
 		FannedOut: c.fannedOut.Load(), Expired: c.expired.Load(), Replayed: c.replayed.Load(),
 		Recovered: c.recovered.Load(), Unrecovered: c.unrecovered.Load(),
-		Forgotten: c.forgotten.Load(), Sent: c.sent.Load() + s.wire.Stats().Frames, Waits: c.waits.Load(),
+		Forgotten: c.forgotten.Load(), Sent: c.sent.Load() + wired.Frames, Waits: c.waits.Load(),
 		ReadErrors: c.readErrors.Load(), SaveErrors: c.saveErrors.Load(),
-		WriteErrors: c.writeErrors.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
-		Shown: s.fan.seen(),
+		WriteErrors: c.writeErrors.Load(), Delayed: c.delayed.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
+		Starved: starved, Shown: s.fan.seen(),
 	}
 }
 

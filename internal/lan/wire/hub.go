@@ -32,6 +32,7 @@ type Stats struct {
 	Frames  int64 // frames of broadcasts, one per receiver; what the library wrote is not in it
 	Stalls  int64 // times a client did not read and a goroutine waited for it
 	Dropped int64 // clients dropped for a backlog beyond MaxBacklog
+	Large   int64 // clients dropped for a message beyond MaxPayload
 }
 
 // Hub makes transports and adapters and writes for them. All methods may be
@@ -39,7 +40,7 @@ type Stats struct {
 type Hub struct {
 	cfg Config
 
-	frames, stalls, dropped atomic.Int64
+	frames, stalls, dropped, large atomic.Int64
 
 	readBuffers sync.Pool // of *readBuffer
 	scratch     sync.Pool // of *[]byte, writeSize
@@ -101,7 +102,7 @@ func (h *Hub) Run(ctx context.Context) {
 
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
-	return Stats{Frames: h.frames.Load(), Stalls: h.stalls.Load(), Dropped: h.dropped.Load()}
+	return Stats{Frames: h.frames.Load(), Stalls: h.stalls.Load(), Dropped: h.dropped.Load(), Large: h.large.Load()}
 }
 
 // start runs f on a goroutine of its own that Run waits for; false: it is too

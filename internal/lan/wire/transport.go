@@ -122,6 +122,9 @@ func (t *Transport) farewell(err error) {
 	var status closeError
 	switch {
 	case errors.As(err, &status):
+		if status == statusTooLarge {
+			t.hub.large.Add(1)
+		}
 		t.out.send(closeFrame(uint16(status)))
 	case errors.Is(err, errClosing):
 		t.out.send(closeFrame(statusNormal))
