@@ -259,10 +259,10 @@ func (f *fanout) remembered(through event.Seq) []event.Event {
 	return slices.Clone(f.window[:n])
 }
 
-// since returns the seq behind which the events of the last while begin. The
+// recent returns the seq behind which the events of the last while begin. The
 // journal has no index by time, but its times grow with its seqs near enough to
 // search by halves.
-func (s *Server) since(while time.Duration, through event.Seq) event.Seq {
+func (s *Server) recent(while time.Duration, through event.Seq) event.Seq {
 	begin := s.cfg.Now().Add(-while)
 	return event.Seq(sort.Search(int(through), func(i int) bool {
 		events, err := s.journal.Read(event.Seq(i), 1, 1)
@@ -282,7 +282,7 @@ func longestReplay() (longest time.Duration) {
 func (f *fanout) load(ctx context.Context) {
 	s := f.server
 	through := f.seen()
-	at := s.since(longestReplay(), through)
+	at := s.recent(longestReplay(), through)
 	for at < through && ctx.Err() == nil {
 		events, err := s.journal.Read(at, batchEvents, batchBytes)
 		if err != nil {

@@ -74,7 +74,7 @@ func (s *Server) recall(sess *session, handshake map[string]any) {
 	fol.scanned, fol.own = s.positions.of(sess.recipient())
 	fol.byRole, _ = s.positions.of(roleKey(sess.grant.Role))
 	if fol.own && fol.through > fol.scanned+maxPlan { // away for long
-		fol.scanned = max(fol.scanned, s.since(longestReplay(), fol.through))
+		fol.scanned = max(fol.scanned, s.recent(longestReplay(), fol.through))
 	}
 	fol.moveTo(min(fol.scanned, fol.through))
 	sess.behind.Store(fol)
