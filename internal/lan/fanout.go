@@ -105,6 +105,7 @@ func (f *fanout) watch(ctx context.Context) {
 		}
 		after = f.server.journal.Stored()
 		f.wake()
+		f.server.desk.wake()
 	}
 }
 

@@ -65,17 +65,18 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 	if err != nil {
 		s.counters.refuse(reasonAuth)
 	} else if claimed := claimedTerminal(io.Handshake().Auth); claimed != "" {
-		if len(claimed) > event.MaxKey || (terminal != "" && terminal != claimed) {
+		if len(claimed) > event.MaxKey || (terminal != "" && !s.terminals.same(terminal, claimed)) {
 			s.counters.refuse(reasonTerminal)
 			err = errTerminal
 		}
-		terminal = claimed
+		terminal = s.terminals.serial(claimed)
 	}
 	if err != nil {
 		s.refuseHandshake(l, address, err)
 		return err
 	}
 	sess := newSession(s, io, l, grant, token, terminal)
+	sess.capabilities = capabilities(io.Handshake().Auth)
 	s.recall(sess, io.Handshake().Auth)
 	io.SetData(sess)
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/tasks"
 )
 
 // enqueueTimeout is how long a sender waits for room in the journal's queue.
@@ -41,8 +42,8 @@ type accepted struct {
 }
 
 // accept applies the rules in the order of the existing system (authenticated,
-// role, payload, venue) and makes the event.
-func accept(from sender, row *event.Row, payload []byte, target *event.Audience, now time.Time) (*accepted, *event.Refusal) {
+// role, payload, venue), then whose task it is, and makes the event.
+func (s *Server) accept(from sender, row *event.Row, payload []byte, target *event.Audience, now time.Time) (*accepted, *event.Refusal) {
 	if from.ended {
 		return nil, unauthenticated(authenticationText(row))
 	}
@@ -64,6 +65,11 @@ func accept(from sender, row *event.Row, payload []byte, target *event.Audience,
 	}
 	if refusal := row.CheckPayload(o, from.grant.Venue); refusal != nil {
 		return nil, refusal
+	}
+	if row.Terminal {
+		if refusal := s.checkTerminal(from, row, o, now); refusal != nil {
+			return nil, refusal
+		}
 	}
 	key := o.String("idempotencyKey")
 	id := event.ID(key)
@@ -95,6 +101,18 @@ func accept(from sender, row *event.Row, payload []byte, target *event.Audience,
 		return nil, tooLarge()
 	}
 	return &accepted{event: e, row: row, object: o}, nil
+}
+
+// checkTerminal says whether a sender may say this as a terminal: it is one, it
+// is the one it names, and the task it names is its own.
+func (s *Server) checkTerminal(from sender, row *event.Row, o event.Object, now time.Time) *event.Refusal {
+	if id := o.Ident("terminalId"); from.terminal == "" || (id != "" && !s.speaksFor(from.terminal, id)) {
+		return tasks.NotYours()
+	}
+	if row.Family != event.Task {
+		return nil
+	}
+	return s.desk.book.Allow(row.Kind, o.Ident(row.Subject), from.terminal, now)
 }
 
 func authenticationText(row *event.Row) string {
@@ -234,17 +252,21 @@ func (s *Server) store(ctx context.Context, a *accepted, done func(event.Receipt
 //	first event
 func (sess *session) business(c *call, row *event.Row, payload json.RawMessage) {
 	s := sess.server
-	a, refusal := accept(sender{
+	refuse := sess.refuse
+	if row.Terminal {
+		refuse = sess.telemetryRefused
+	}
+	a, refusal := s.accept(sender{
 		grant: sess.grant, terminal: sess.terminal, sid: sess.self,
 		correlationID: sess.correlationID, origin: event.Terminal, ended: sess.ended.Load(),
 	}, row, payload, nil, time.Now())
 	if refusal != nil {
-		sess.refuse(c, refusal)
+		refuse(c, refusal)
 		return
 	}
 	s.store(s.serving, a, func(r event.Receipt, refusal *event.Refusal) {
 		if refusal != nil {
-			sess.refuse(c, refusal)
+			refuse(c, refusal)
 			return
 		}
 		sess.finish(c, func() { c.answer(a.success(sess.correlationID, r)) })
@@ -275,7 +297,7 @@ func (s *Server) Publish(ctx context.Context, g auth.Grant, kind event.Kind, pay
 	case s.closing.Load():
 		return refuse(event.RefuseForNow("closing", "Server is closing, try again", time.Second))
 	}
-	a, refusal := accept(sender{
+	a, refusal := s.accept(sender{
 		grant: g, terminal: g.Terminal, correlationID: correlationID, origin: origin, publisher: true,
 	}, row, payload, target, time.Now())
 	if refusal != nil {

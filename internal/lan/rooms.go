@@ -28,7 +28,10 @@ const (
 )
 
 // rooms names the rooms of the box's one venue.
-type rooms struct{ venue string }
+type rooms struct {
+	venue  string
+	serial func(id string) string // of a terminal, whichever of its ids is given
+}
 
 func (r rooms) everyone() socket.Room { return socket.Room(venueRoom + r.venue) }
 func (r rooms) within(part, id string) socket.Room {
@@ -62,7 +65,7 @@ func (r rooms) of(a event.Audience) (to, except []socket.Room) {
 		to = append(to, r.user(id))
 	}
 	for _, id := range a.Terminals {
-		to = append(to, r.terminal(auth.NormaliseTerminal(id)))
+		to = append(to, r.terminal(r.serial(id)))
 	}
 	return to, except
 }

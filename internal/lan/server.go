@@ -89,9 +89,6 @@ func (c Config) withDefaults() Config {
 	if c.RateWindow == 0 {
 		c.RateWindow = 15 * time.Minute
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
 	if c.HeaderTimeout == 0 {
 		c.HeaderTimeout = 10 * time.Second
 	}
@@ -100,6 +97,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }
@@ -153,6 +153,7 @@ type Server struct {
 	counters  *counters
 	jobs      *jobs
 	fan       *fanout
+	desk      *desk
 	followers *followers
 	recovery  *recovery.Store
 	positions *positions
@@ -179,15 +180,19 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	if err != nil {
 		return nil, err
 	}
+	terminals, err := loadTerminals(state)
+	if err != nil {
+		return nil, err
+	}
 	sessions, err := recovery.Open(state, j.Epoch, cfg.Now, log)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		cfg: cfg, verifier: v, journal: j, log: log, extra: extra,
-		origins: make(map[string]bool), rooms: rooms{cfg.Venue},
+		origins: make(map[string]bool), rooms: rooms{cfg.Venue, terminals.serial},
 		counters: newCounters(), jobs: newJobs(), positions: positions,
-		terminals: &terminals{byID: make(map[string]*terminalEntry)},
+		terminals: terminals,
 		addresses: &addresses{seen: make(map[string]*address)},
 		sessions:  make(map[string]*session),
 	}
@@ -197,6 +202,7 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	s.serving, s.stop = context.WithCancel(context.Background())
 	s.fan, s.recovery = newFanout(s), sessions
 	s.followers = &followers{server: s, wake: make(chan struct{}, 1)}
+	s.desk = newDesk(s, state)
 	s.serveSocketIO()
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
@@ -281,6 +287,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() { failed <- s.http.Serve(s.listener) })
 	group.Go(func() { s.fan.watch(s.serving) })
 	group.Go(func() { s.fan.run(s.serving) })
+	group.Go(func() { s.desk.run(s.serving) })
 	group.Go(func() { s.followers.run(s.serving) })
 	group.Go(func() { s.recovery.Run(s.serving) })
 	group.Go(func() { s.wire.Run(s.serving) })

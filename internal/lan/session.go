@@ -35,6 +35,7 @@ type session struct {
 	address       string
 	correlationID string // of the socket, in all its acks
 	connectedAt   time.Time
+	capabilities  map[string]int // as its terminal said
 
 	self      string            // public name over all connections: of its first socket
 	rec       *recovery.Session // what is kept of it
@@ -138,6 +139,7 @@ func (s *Server) connected(io *socket.Socket) {
 			s.announce(sess, p, "joined")
 		}
 	}
+	s.desk.wake()        // something may wait for this terminal
 	if !io.Connected() { // perhaps before anybody listened
 		sess.leave.Do(func() { s.disconnected(sess, nil) })
 	}
@@ -146,7 +148,7 @@ func (s *Server) connected(io *socket.Socket) {
 // disconnected forgets a socket and tells the tables and orders it was in.
 func (s *Server) disconnected(sess *session, reason []any) {
 	close(sess.closed)
-	replaced := !sess.release()
+	handedOver := !sess.release()
 
 	s.mu.Lock()
 	delete(s.sessions, sess.sid)
@@ -163,7 +165,7 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	sess.link.session.CompareAndSwap(sess, nil)
 	sess.mu.Unlock()
 	sess.link.vacate()
-	if len(places) > 0 && !replaced {
+	if len(places) > 0 && !handedOver {
 		s.jobs.add(func() {
 			for p := range places {
 				s.announce(sess, p, "left")
@@ -318,37 +320,33 @@ func (sess *session) received(args []any) {
 	}
 }
 
-// handler returns what serves an event name, or nil.
+// handler returns what serves an event name, or nil: the catalogue says which
+// names clients may send, and how each is served.
 func (sess *session) handler(name string) func(*call, json.RawMessage) {
-	switch name {
-	case "authenticate":
-		return sess.authenticated
-	case "join_room":
-		return sess.joinRoom
-	case "leave_room":
-		return sess.leaveRoom
-	case "joinVenueRoom": // the dashboard's names for the venue room
-		return func(c *call, p json.RawMessage) { sess.joinRoom(c, asVenue(p)) }
-	case "leaveVenueRoom":
-		return func(c *call, p json.RawMessage) { sess.leaveRoom(c, asVenue(p)) }
-	case string(event.TPVLog):
-		return sess.logged
-	case string(event.TPVHeartbeat):
-		return sess.heartbeat
-	}
 	row, ok := event.Lookup(event.Kind(name))
-	if !ok || len(row.Senders) == 0 || row.Volatile {
+	if !ok || !row.FromClients() {
 		return nil
 	}
-	return func(c *call, p json.RawMessage) { sess.business(c, row, p) }
-}
-
-func asVenue(payload json.RawMessage) json.RawMessage {
-	o, err := event.ParseObject(payload)
-	if err != nil {
-		return payload
+	if row.Alias != "" {
+		fill, serve := row.Fill, sess.handler(string(row.Alias))
+		return func(c *call, p json.RawMessage) {
+			if o, err := event.ParseObject(p); err == nil {
+				p = o.With(fill...)
+			}
+			serve(c, p)
+		}
 	}
-	return o.With(event.Text("roomType", "venue"))
+	switch {
+	case row.Kind == event.JoinRoom:
+		return sess.joinRoom
+	case row.Kind == event.LeaveRoom:
+		return sess.leaveRoom
+	case row.Kind == event.Authenticate:
+		return sess.authenticated
+	case row.Volatile:
+		return func(c *call, p json.RawMessage) { sess.volatile(c, row, p) }
+	}
+	return func(c *call, p json.RawMessage) { sess.business(c, row, p) }
 }
 
 // authenticated answers the authenticate event: every session is, by its

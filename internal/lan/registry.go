@@ -1,0 +1,270 @@
+package lan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+const (
+	heartbeatEvery = 30 * time.Second // at most one broadcast per terminal
+	maxTerminals   = 1024             // remembered; the longest unseen goes first
+
+	terminalsSpace = "terminals" // in State: id of the back-end → serial
+	maxAliases     = 4096
+)
+
+// Terminal is what the box knows of a payment terminal.
+type Terminal struct {
+	ID            string     `json:"terminalId"` // normalised serial
+	Name          string     `json:"name,omitempty"`
+	Online        bool       `json:"isOnline"`
+	HasSocket     bool       `json:"hasSocket"`
+	User          string     `json:"userId,omitempty"`
+	Role          event.Role `json:"role,omitempty"`
+	Address       string     `json:"address,omitempty"`
+	ConnectedAt   time.Time  `json:"registeredAt,omitzero"`
+	LastHeartbeat time.Time  `json:"lastHeartbeat,omitzero"`
+	HealthScore   *float64   `json:"healthScore,omitempty"` // 0 to 100, as it said; nil: it never did
+
+	// Capabilities are what it said it understands, by name; its three versions
+	// are those of the handshake (contract §1.9).
+	Capabilities map[string]int `json:"capabilities,omitempty"`
+}
+
+// capabilityNames are the members of the handshake in which a terminal says
+// which version of what it understands (contract §1.9).
+func capabilityNames() []string {
+	return []string{"terminalPaymentAckVersion", "terminalPaymentCancelDispositionVersion", "terminalPaymentProbeVersion"}
+}
+
+// capabilities reads them; a version is a whole number from 1 on.
+func capabilities(handshake map[string]any) map[string]int {
+	var found map[string]int
+	for _, name := range capabilityNames() {
+		if n, ok := handshake[name].(float64); ok && n >= 1 && n == float64(int(n)) {
+			if found == nil {
+				found = make(map[string]int)
+			}
+			found[name] = int(n)
+		}
+	}
+	return found
+}
+
+// terminals remembers terminals by serial, connected or not. A terminal has a
+// second id, which the back-end gave it and which dashboards know (contract
+// C7); the two are told apart by what is known of them, never by their looks
+// alone.
+type terminals struct {
+	mu      sync.Mutex // guards below
+	byID    map[string]*terminalEntry
+	serials map[string]string // id of the back-end → serial
+	cuids   map[string]string // serial → id of the back-end
+}
+
+// loadTerminals reads the ids that are known to be one terminal's.
+func loadTerminals(state State) (*terminals, error) {
+	t := &terminals{
+		byID: make(map[string]*terminalEntry), serials: make(map[string]string), cuids: make(map[string]string),
+	}
+	entries, err := state.All(terminalsSpace)
+	if err != nil {
+		return nil, fmt.Errorf("read terminals: %w", err)
+	}
+	for cuid, serial := range entries {
+		t.serials[cuid], t.cuids[string(serial)] = string(serial), cuid
+	}
+	return t, nil
+}
+
+// serial returns the one name under which a terminal is kept, whichever of its
+// ids is given.
+func (t *terminals) serial(id string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.serialLocked(id)
+}
+
+func (t *terminals) serialLocked(id string) string {
+	id = auth.NormaliseTerminal(id)
+	if serial := t.serials[id]; serial != "" {
+		return serial
+	}
+	return id
+}
+
+// same reports whether two ids are one terminal's.
+func (t *terminals) same(a, b string) bool { return t.serial(a) == t.serial(b) }
+
+// cuidOf returns the back-end's id of a terminal, or the id given.
+func (t *terminals) cuidOf(id string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if cuid := t.cuids[t.serialLocked(id)]; cuid != "" {
+		return cuid
+	}
+	return id
+}
+
+// online returns the sessions of the terminals that are here.
+func (t *terminals) online() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []*session
+	for _, e := range t.byID {
+		if e.session != nil {
+			list = append(list, e.session)
+		}
+	}
+	return list
+}
+
+// session returns the session of a terminal, nil if it is not here.
+func (t *terminals) session(id string) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byID[t.serialLocked(id)]; e != nil {
+		return e.session
+	}
+	return nil
+}
+
+// learn notes two ids of one terminal; whether it is new is returned. What a
+// terminal says of itself does not change what is known; what the cloud says does.
+func (t *terminals) learn(cuid, serial string, sure bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := t.serials[cuid]
+	switch {
+	case cuid == serial || known == serial || !isCUID(cuid):
+		return false
+	case !sure && (known != "" || t.cuids[serial] != "" || t.byID[cuid] != nil || len(t.serials) >= maxAliases):
+		return false
+	}
+	delete(t.serials, t.cuids[serial])
+	delete(t.cuids, known)
+	t.serials[cuid], t.cuids[serial] = serial, cuid
+	return true
+}
+
+// isCUID reports whether an id has the form of the back-end's.
+func isCUID(id string) bool {
+	return len(id) >= 20 && len(id) <= event.MaxKey && id[0] == 'c' &&
+		strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+}
+
+// learn keeps two ids of one terminal for good.
+func (s *Server) learn(cuid, serial string, sure bool) bool {
+	cuid, serial = auth.NormaliseTerminal(cuid), auth.NormaliseTerminal(serial)
+	if serial == "" || len(serial) > event.MaxKey || !s.terminals.learn(cuid, serial, sure) {
+		return false
+	}
+	if err := s.desk.state.Put(terminalsSpace, map[string][]byte{cuid: []byte(serial)}); err != nil {
+		s.counters.saveErrors.Add(1) // learnt again when it is said again
+	}
+	return true
+}
+
+// speaksFor reports whether a sender may speak for a terminal (contract §11
+// A11): it is that terminal, under either id. One that says its other id for
+// the first time is believed if nobody else is known by it.
+func (s *Server) speaksFor(terminal, id string) bool {
+	if terminal == "" || id == "" {
+		return false
+	}
+	return s.terminals.same(terminal, id) || s.learn(id, terminal, false)
+}
+
+type terminalEntry struct {
+	seen      time.Time
+	shown     time.Time // when its heartbeat was last passed on
+	heartbeat time.Time
+	score     *float64
+	session   *session // the latest; nil when gone
+}
+
+// entry returns the terminal's entry, made if need be. The lock is held.
+func (t *terminals) entry(id string, now time.Time) *terminalEntry {
+	e := t.byID[id]
+	if e == nil {
+		if len(t.byID) >= maxTerminals {
+			t.evict()
+		}
+		e = &terminalEntry{}
+		t.byID[id] = e
+	}
+	e.seen = now
+	return e
+}
+
+func (t *terminals) evict() {
+	oldest := ""
+	for id, e := range t.byID {
+		if e.session == nil && (oldest == "" || e.seen.Before(t.byID[oldest].seen)) {
+			oldest = id
+		}
+	}
+	delete(t.byID, oldest)
+}
+
+func (t *terminals) connect(sess *session) {
+	if sess.terminal == "" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entry(sess.terminal, time.Now()).session = sess
+}
+
+// disconnect forgets the socket, unless the terminal has a newer one already.
+func (t *terminals) disconnect(sess *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byID[sess.terminal]; e != nil && e.session == sess {
+		e.session, e.seen = nil, time.Now()
+	}
+}
+
+// beat notes a heartbeat and reports whether it is to be passed on.
+func (t *terminals) beat(id string, score *float64, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entry(t.serialLocked(id), now)
+	e.heartbeat = now
+	if score != nil {
+		e.score = score
+	}
+	if !e.shown.IsZero() && now.Sub(e.shown) < heartbeatEvery {
+		return false
+	}
+	e.shown = now
+	return true
+}
+
+// Terminals returns the known terminals by id. A terminal is online while it
+// has a socket. Safe for concurrent use.
+func (s *Server) Terminals() []Terminal {
+	t := s.terminals
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]Terminal, 0, len(t.byID))
+	for id, e := range t.byID {
+		term := Terminal{ID: id, LastHeartbeat: e.heartbeat, HealthScore: e.score}
+		if sess := e.session; sess != nil {
+			term.Online, term.HasSocket = true, true
+			term.User, term.Role = sess.grant.Subject, sess.grant.Role
+			term.Address, term.ConnectedAt = sess.address, sess.connectedAt
+			term.Capabilities = sess.capabilities
+		}
+		list = append(list, term)
+	}
+	slices.SortFunc(list, func(a, b Terminal) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
