@@ -49,8 +49,8 @@ cover: ## Run the quick tests and show what they cover (coverage.html)
 	go tool cover -func=coverage.out | tail -n 1
 
 .PHONY: torture
-torture: ## Run the long proofs of the journal with COUNT=n (default 100), as root for power cuts and full disks
-	AVOQADO_TORTURE=$(or $(COUNT),100) go test -count=1 -v -timeout 24h ./internal/journal/...
+torture: ## Run the long proofs with COUNT=n (default 100) and end with a table; as root for power cuts and full disks
+	AVOQADO_TORTURE=$(or $(COUNT),100) scripts/torture
 
 .PHONY: bench
 bench: ## Measure the journal beside its peers on this disk (ARGS="-quick"; about five minutes)

@@ -33,7 +33,6 @@ type book struct {
 	fault error     // the first broken promise
 
 	repeats int // sales sent again after an answer, or after they were found
-	audits  int
 }
 
 // sale is one event. Its sum is that of the bytes the box made of the payload;
@@ -257,9 +256,10 @@ func (b *book) audit(dir string) error {
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.audits++
-	b.compareHeard()
-	return errors.Join(err, b.fault)
+	if err == nil {
+		b.compareHeard()
+	}
+	return errors.Join(b.fault, err) // what came first
 }
 
 func (b *book) compare(r *journal.Reader) error {

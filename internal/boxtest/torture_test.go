@@ -270,9 +270,14 @@ func names(t *testing.T, dir string) []string {
 func (l *life) draining() {
 	l.broker.Stop()
 	l.box.Start()
-	l.answers.Store(l.light(20 + l.rnd.IntN(60)))
-	l.sell(100, l.rnd.IntN(2) == 0)
-	l.box.process.ended(2 * time.Second)
+	large := l.rnd.IntN(2) == 0
+	n := 100
+	if large { // more than the box would keep, were it not for the cloud
+		n = 250
+	}
+	l.answers.Store(l.light(n/2 + l.rnd.IntN(n/4)))
+	l.sell(n, large)
+	l.box.process.ended(5 * time.Second)
 	l.kill("offline")
 	l.broker.Start()
 	Eventually(l.t, 20*time.Second, "the back-end listens again", l.backend.Online)
