@@ -11,7 +11,6 @@ import (
 
 	"github.com/zishang520/socket.io/servers/socket/v3"
 
-	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 )
@@ -343,7 +342,7 @@ func (sess *session) hears(a *event.Audience) (in, named bool) {
 		return false, false
 	}
 	named = slices.Contains(a.Users, sess.grant.Subject) || slices.ContainsFunc(a.Terminals, func(id string) bool {
-		return sess.terminal != "" && auth.NormaliseTerminal(id) == sess.terminal
+		return sess.terminal != "" && sess.server.terminals.same(id, sess.terminal)
 	})
 	if named || a.Everyone() || slices.Contains(a.Roles, sess.grant.Role) {
 		return true, named
