@@ -56,6 +56,15 @@ torture: ## Run the long proofs with COUNT=n (default 100) and end with a table;
 bench: ## Measure the journal beside its peers on this disk (ARGS="-quick"; about five minutes)
 	cd scripts/bench && go build -trimpath -o ../../bin/bench . && cd ../.. && bin/bench -dir bin $(ARGS)
 
+# Node's parts, built again when their pins change; SQLite takes a minute.
+peer = scripts/benchlan/node
+$(peer)/node_modules/.package-lock.json: $(peer)/package.json $(peer)/package-lock.json
+	npm --prefix $(peer) ci --silent --foreground-scripts=false && touch $@
+
+.PHONY: bench-lan
+bench-lan: build $(peer)/node_modules/.package-lock.json ## Measure the LAN beside Node and socket.io (ARGS="-quick"; about fifteen minutes)
+	go build -trimpath -o bin/bench-lan ./scripts/benchlan && bin/bench-lan -dir bin $(ARGS)
+
 .PHONY: bench-go
 bench-go: ## Run the benchmarks in the packages (BENCH=pattern)
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
@@ -102,4 +111,4 @@ check: ## Run all that CI runs
 .PHONY: clean
 clean: ## Remove what make built; go's own cache stays
 	rm -rf bin dist .tools coverage.out coverage.html
-	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules
+	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules $(peer)/node_modules

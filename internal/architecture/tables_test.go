@@ -41,10 +41,11 @@ var arrows = map[string][]string{
 	"internal/journal/powercut": {},       // a disk that forgets, for the journal's tests
 	"scripts/mutants":           {},       // breaks the journal and runs its tests
 	"scripts/bench":             anything, // a module of its own, and no part of the daemon
+	"scripts/benchlan":          {},       // measures the box from outside
 }
 
 // testOnly lists the packages whose every file counts as a test file.
-var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "scripts/bench", "scripts/mutants"}
+var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "scripts/bench", "scripts/benchlan", "scripts/mutants"}
 
 // wall says which packages may import a library. Each owner must: a library
 // that nobody needs any more goes.
