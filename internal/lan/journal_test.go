@@ -16,7 +16,13 @@ import (
 // onDisk opens a journal and runs it; stop ends it and may be called twice.
 func onDisk(t testing.TB, dir string) (j *journal.Journal, stop func()) {
 	t.Helper()
-	j, err := journal.Open(dir, journal.Options{})
+	return run(t, dir, journal.Options{})
+}
+
+// run is onDisk with options.
+func run(t testing.TB, dir string, o journal.Options) (j *journal.Journal, stop func()) {
+	t.Helper()
+	j, err := journal.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
