@@ -147,6 +147,11 @@ func (t *Transport) overflow() {
 	t.hub.cfg.OnOverflow(t)
 }
 
+// pingDelay is by how much a ping leaves later than it was made. The engine
+// begins to wait for the pong only after it sent the ping: a pong that is faster
+// than that ends nothing, and the client is taken for dead.
+const pingDelay = 10 * time.Millisecond
+
 // Send implements [transports.Transport]. The engine calls it with the packets
 // in order, one call at a time.
 func (t *Transport) Send(packets []*packet.Packet) {
@@ -155,6 +160,10 @@ func (t *Transport) Send(packets []*packet.Packet) {
 		frame, err := t.encode(p)
 		if err != nil {
 			continue // the library makes no such packet
+		}
+		if p.Type == packet.PING {
+			time.AfterFunc(pingDelay, func() { t.out.send(frame) })
+			continue
 		}
 		frames = append(frames, frame)
 	}
