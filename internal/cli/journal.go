@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
-	"github.com/avoqado/avoqado-edge/internal/daemon"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
@@ -27,17 +26,6 @@ func dirFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("dir", "", "the journal's folder (default: the one of the configured state directory)")
 }
 
-func journalDir(dir, configPath string) (string, error) {
-	if dir != "" {
-		return dir, nil
-	}
-	cfg, err := loadConfig(configPath, nil)
-	if err != nil {
-		return "", err
-	}
-	return daemon.JournalDir(cfg.StateDir), nil
-}
-
 func newJournalInit(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init", Short: "Make a new, empty journal for a box that lost its own", Args: cobra.NoArgs,
@@ -48,14 +36,14 @@ was lost.`,
 	}
 	path, dir := configFlag(cmd), dirFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		dir, err := journalDir(*dir, *path)
+		at, err := findFolder(*dir, *path)
 		if err != nil {
 			return err
 		}
-		if err := journal.Create(dir, journal.Options{}); err != nil {
+		if err := journal.Create(at.dir, at.options(nil)); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(s.Out, "Made an empty journal in %s.\n", dir)
+		_, err = fmt.Fprintf(s.Out, "Made an empty journal in %s.\n", at.dir)
 		return err
 	}
 	return cmd
@@ -77,8 +65,8 @@ func newJournalStats(s Streams) *cobra.Command {
 		err := at.do(func(c *api.Client) (err error) {
 			raw, err = c.Journal(ctx)
 			return err
-		}, func(dir string) error {
-			return withReader(dir, func(r *journal.Reader) (err error) {
+		}, func(at folder) error {
+			return withReader(at.dir, func(r *journal.Reader) (err error) {
 				raw, err = json.Marshal(r.Stats())
 				return err
 			})
@@ -128,12 +116,12 @@ and the report says which sequence numbers; 3: a running box holds the journal.`
 	path, dir := configFlag(cmd), dirFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		dir, err := journalDir(*dir, *path)
+		at, err := findFolder(*dir, *path)
 		if err != nil {
 			return err
 		}
 		began := time.Now()
-		report, err := journal.Check(dir)
+		report, err := journal.Check(at.dir)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/daemon"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
@@ -45,8 +46,8 @@ stands a line {"lost":{"from":N,"to":N,"reason":"…"}}, and the exit code is 4.
 				defer func() { _ = body.Close() }()
 				_, err = io.Copy(lines, body)
 				return err
-			}, func(dir string) error {
-				return withReader(dir, func(r *journal.Reader) error {
+			}, func(at folder) error {
+				return withReader(at.dir, func(r *journal.Reader) error {
 					return r.Export(ctx, lines, journal.Selection{After: event.Seq(after), Kind: event.Kind(kind)}, nil)
 				})
 			})
@@ -161,9 +162,9 @@ could not be read and are not in it.`,
 				defer func() { _ = body.Close() }()
 				done, err = journal.VerifyBackup(io.TeeReader(body, f), bar.show)
 				return err
-			}, func(dir string) error {
-				err := withReader(dir, func(r *journal.Reader) error {
-					return r.Backup(ctx, f, sourceOf(dir), bar.show)
+			}, func(at folder) error {
+				err := withReader(at.dir, func(r *journal.Reader) error {
+					return r.Backup(ctx, f, daemon.SourceOf(at.stateDir()), bar.show)
 				})
 				if err != nil {
 					return err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/daemon"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
@@ -21,14 +22,18 @@ func newJournalRestore(s Streams) *cobra.Command {
 		Long: `Refuses where there is a journal. Nothing is visible before the whole backup was
 read and agreed with its checksums. Events keep their sequence numbers, cursors
 and state are as they were; what the cloud had not confirmed by then is sent
-again, and new events get a new epoch. FILE may be -, for standard input.`,
+again, and new events get a new epoch. FILE may be -, for standard input.
+
+The machine becomes the box that made the backup: it starts with the same box
+id, so the old machine must not run again. Refused if the configuration or the
+state directory is another venue's or box's.`,
 		Example: `  avoqado-edge journal restore /media/usb/box.journal.gz
   avoqado-edge journal restore backup.gz --dir /mnt/card/journal`,
 	}
 	config, dir := configFlag(cmd), dirFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.RunE = untilSignal(func(cmd *cobra.Command, args []string) error {
-		dir, err := journalDir(*dir, *config)
+		at, err := findFolder(*dir, *config)
 		if err != nil {
 			return err
 		}
@@ -42,7 +47,7 @@ again, and new events get a new epoch. FILE may be -, for standard input.`,
 			in = f
 		}
 		bar := newProgress(s.Err, "Restoring")
-		done, err := journal.Restore(cmd.Context(), in, dir, journal.Options{}, bar.show)
+		done, err := journal.Restore(cmd.Context(), in, at.dir, at.options(nil), at.adoption(), bar.show)
 		bar.end()
 		if err != nil {
 			return err
@@ -52,15 +57,20 @@ again, and new events get a new epoch. FILE may be -, for standard input.`,
 			facts.NewEpoch, facts.Aside = done.NewEpoch, done.Aside
 			return printJSON(s.Out, facts)
 		}
-		if err := printBackup(s.Out, &done.BackupSummary, "Restored", dir); err != nil {
+		if err := printBackup(s.Out, &done.BackupSummary, "Restored", at.dir); err != nil {
 			return err
 		}
 		p := &printer{w: s.Out}
 		if done.Aside != "" {
 			p.line("What stood there is in %s.", done.Aside)
 		}
-		if have := sourceOf(dir).Box; done.Box != "" && have != done.Box {
+		switch have := daemon.SourceOf(at.stateDir()).Box; {
+		case done.Box == "" && have == "":
+			p.line("The backup does not say whose it is: set box.id before the first start.")
+		case done.Box != have:
 			p.line("It is the journal of box %s of venue %s: set box.id to that before the first start.", done.Box, done.Venue)
+		case have != "":
+			p.line("This machine is box %s of venue %s now.", done.Box, done.Venue)
 		}
 		return p.err
 	})
@@ -132,17 +142,17 @@ with --dry-run something would be repaired; 3: a running box holds the journal.`
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "report what would be repaired, change nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		dir, err := journalDir(*dir, *config)
+		at, err := findFolder(*dir, *config)
 		if err != nil {
 			return err
 		}
 		began := time.Now()
 		var done journal.Repaired
 		if dry {
-			done.Before, err = journal.Check(dir)
+			done.Before, err = journal.Check(at.dir)
 			done.After = done.Before
 		} else {
-			done, err = journal.Repair(dir, journal.Options{Log: wordyLog(s.Err)})
+			done, err = journal.Repair(at.dir, at.options(wordyLog(s.Err)))
 		}
 		if err != nil {
 			return err
@@ -221,8 +231,8 @@ written. Works on a running box and on a stopped one.`,
 				return err
 			}
 			return json.Unmarshal(raw, &done)
-		}, func(dir string) (err error) {
-			done, err = journal.Compact(dir, keep, journal.Options{Log: wordyLog(s.Err)})
+		}, func(at folder) (err error) {
+			done, err = journal.Compact(at.dir, keep, at.options(wordyLog(s.Err)))
 			return err
 		})
 		if err != nil {

@@ -114,12 +114,7 @@ func openState(cfg config.Config, log *slog.Logger) (identity, *journal.Journal,
 		return id, nil, err
 	}
 	dir := JournalDir(cfg.StateDir)
-	opts := journal.Options{
-		SegmentBytes: cfg.Journal.SegmentBytes, RetainFor: cfg.Journal.RetainFor,
-		RetainBytes: cfg.Journal.RetainBytes,
-		MaxBytes:    cfg.Journal.MaxBytes, MaxEvents: int64(cfg.Journal.MaxEvents), BallastBytes: cfg.Journal.BallastBytes,
-		Endurance: cfg.Storage.Endurance, Log: log.With("part", "journal"),
-	}
+	opts := JournalOptions(cfg, log.With("part", "journal"))
 	if first {
 		// The journal first: a power cut between the two leaves a journal
 		// without an identity, which the next start completes.

@@ -68,7 +68,7 @@ func restored(t *testing.T, file []byte, o Options) (dir string, r Restored) {
 	root := memory(t)
 	t.Cleanup(func() { os.RemoveAll(root) })
 	dir = filepath.Join(root, "journal")
-	r, err := Restore(t.Context(), bytes.NewReader(file), dir, o, nil)
+	r, err := Restore(t.Context(), bytes.NewReader(file), dir, o, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 		if _, err := VerifyBackup(bytes.NewReader(bad), nil); !errors.Is(err, ErrBackup) {
 			t.Errorf("%s: verified with %v", name, err)
 		}
-		if _, err := Restore(t.Context(), bytes.NewReader(bad), dir, small, nil); !errors.Is(err, ErrBackup) {
+		if _, err := Restore(t.Context(), bytes.NewReader(bad), dir, small, nil, nil); !errors.Is(err, ErrBackup) {
 			t.Errorf("%s: restored with %v", name, err)
 		}
 		if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
@@ -366,7 +366,7 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 		}
 	}
 	newer := rezip(resum(strings.Replace(text, `"format":1`, `"format":2`, 1)))
-	if _, err := Restore(t.Context(), bytes.NewReader(newer), dir, small, nil); !errors.Is(err, ErrNewer) {
+	if _, err := Restore(t.Context(), bytes.NewReader(newer), dir, small, nil, nil); !errors.Is(err, ErrNewer) {
 		t.Errorf("newer: %v", err)
 	}
 	if sum, err := VerifyBackup(bytes.NewReader(file), nil); err != nil || sum.Events != 300 || sum.Stored != 300 {
@@ -378,7 +378,7 @@ func TestRestoreMindsWhatIsThere(t *testing.T) {
 	b := start(t, newJournal(t, small), small)
 	b.fill(1, 10)
 	file := backUp(t, b.Journal)
-	if _, err := Restore(t.Context(), bytes.NewReader(file), b.dir, small, nil); !errors.Is(err, ErrExists) {
+	if _, err := Restore(t.Context(), bytes.NewReader(file), b.dir, small, nil, nil); !errors.Is(err, ErrExists) {
 		t.Errorf("over a journal: %v", err)
 	}
 	// A folder with a lock, as a box without its journal leaves it, and one
@@ -400,12 +400,12 @@ func TestRestoreMindsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Restore(t.Context(), bytes.NewReader(file), dir, small, nil)
+	_, err = Restore(t.Context(), bytes.NewReader(file), dir, small, nil, nil)
 	if _, locked := errors.AsType[*LockedError](err); !locked {
 		t.Errorf("into a locked folder: %v", err)
 	}
 	lock.Close()
-	r, err := Restore(t.Context(), bytes.NewReader(file), dir, small, nil)
+	r, err := Restore(t.Context(), bytes.NewReader(file), dir, small, nil, nil)
 	if err != nil || r.Aside != "" {
 		t.Fatal(r.Aside, err)
 	}
@@ -426,12 +426,66 @@ func TestRestoreMindsWhatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err = Restore(t.Context(), bytes.NewReader(file), dir, small, nil)
+	r, err = Restore(t.Context(), bytes.NewReader(file), dir, small, nil, nil)
 	if err != nil || r.Aside == "" {
 		t.Fatal(r.Aside, err)
 	}
 	if kept, err := filepath.Glob(filepath.Join(r.Aside, "*.kept")); err != nil || len(kept) != len(segments) {
 		t.Errorf("kept %v, %v", kept, err)
+	}
+}
+
+// adopter fails where it is told to, and notes what it saw.
+type adopter struct {
+	dir            string // of the journal
+	check, adopt   error
+	checked, asked Source
+	there          bool // the journal, when Adopt was called
+}
+
+func (a *adopter) Check(of Source) error {
+	a.checked = of
+	return a.check
+}
+
+func (a *adopter) Adopt(of Source) error {
+	a.asked = of
+	a.there, _ = present(a.dir)
+	return a.adopt
+}
+
+func TestRestoreAsksWhoseItIs(t *testing.T) {
+	b := start(t, newJournal(t, small), small)
+	b.fill(1, 10)
+	file := backUp(t, b.Journal)
+	whose := Source{Box: "b1", Venue: "v1", Version: "test"}
+	no := errors.New("another box's")
+	for name, c := range map[string]struct {
+		file         []byte
+		check, adopt error
+		asked        Source
+		ok           bool
+	}{
+		"taken":            {file: file, asked: whose, ok: true},
+		"refused at once":  {file: file, check: no},
+		"not taken":        {file: file, adopt: no, asked: whose},
+		"half of a backup": {file: file[:len(file)-20]},
+	} {
+		dir := filepath.Join(t.TempDir(), "journal")
+		a := &adopter{dir: dir, check: c.check, adopt: c.adopt}
+		_, err := Restore(t.Context(), bytes.NewReader(c.file), dir, small, a, nil)
+		if (err == nil) != c.ok || (c.check != nil || c.adopt != nil) && !errors.Is(err, no) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if a.checked != whose || a.asked != c.asked || a.there {
+			t.Errorf("%s: %+v", name, a)
+		}
+		if found, err := present(dir); found != c.ok || err != nil {
+			t.Errorf("%s: a journal is there: %v, %v", name, found, err)
+		}
+		if _, err := os.Stat(dir + restoreSuffix); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: what was begun is left: %v", name, err)
+		}
 	}
 }
 

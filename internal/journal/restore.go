@@ -22,6 +22,18 @@ type Restored struct {
 	Aside    string      // where what stood in the journal's place was moved; may be empty
 }
 
+// Adopter minds whose journal is restored. One box's events under another
+// box's name would come twice to the back-end, or never.
+type Adopter interface {
+	// Check is asked before anything is made; an error ends the restore.
+	Check(of Source) error
+	// Adopt is called when the whole backup has agreed with its checksums,
+	// before the journal gets its place; what it notes is durable on return. A
+	// crash in between leaves a box that knows who it is and lacks its journal,
+	// which does not start, and can be restored again. An error ends the restore.
+	Adopt(of Source) error
+}
+
 // restoreSuffix marks the folder a journal is restored in.
 const restoreSuffix = ".restoring"
 
@@ -33,9 +45,10 @@ const restoreSuffix = ".restoring"
 // The journal is made under another name, and gets its own only when the whole
 // backup has been read and agreed with its checksums; so after an error, a
 // crash or a power cut, dir is as it was. ErrExists if there is a journal;
-// ErrBackup if the backup is damaged, ErrNewer if it is of a newer version.
-func Restore(ctx context.Context, r io.Reader, dir string, o Options, p Progress) (Restored, error) {
-	done, err := restoreTo(ctx, r, filepath.Clean(dir), o.withDefaults(), p)
+// ErrBackup if the backup is damaged, ErrNewer if it is of a newer version, and
+// whatever a says; a may be nil.
+func Restore(ctx context.Context, r io.Reader, dir string, o Options, a Adopter, p Progress) (Restored, error) {
+	done, err := restoreTo(ctx, r, filepath.Clean(dir), o.withDefaults(), a, p)
 	if err != nil {
 		return done, fmt.Errorf("restore journal %s: %w", dir, err)
 	}
@@ -43,7 +56,7 @@ func Restore(ctx context.Context, r io.Reader, dir string, o Options, p Progress
 	return done, nil
 }
 
-func restoreTo(ctx context.Context, r io.Reader, dir string, o Options, p Progress) (done Restored, err error) {
+func restoreTo(ctx context.Context, r io.Reader, dir string, o Options, a Adopter, p Progress) (done Restored, err error) {
 	if found, err := present(dir); err != nil || found {
 		return done, errors.Join(err, ErrExists)
 	}
@@ -74,13 +87,18 @@ func restoreTo(ctx context.Context, r io.Reader, dir string, o Options, p Progre
 	if err := clearDir(temp); err != nil { // what a crash has left
 		return done, err
 	}
-	b := rebuild{ctx: ctx, dir: temp, o: o}
+	b := rebuild{ctx: ctx, dir: temp, o: o, adopter: a}
 	done.BackupSummary, err = readBackup(r, p, visitor{event: b.add, lost: b.skip, trimmed: b.restart}, b.begin)
 	if err != nil {
 		return done, errors.Join(err, b.close())
 	}
 	if done.NewEpoch, err = b.finish(&done.BackupHead); err != nil {
 		return done, errors.Join(err, b.close())
+	}
+	if a != nil {
+		if err := a.Adopt(done.Source); err != nil {
+			return done, err
+		}
 	}
 	done.Aside, err = moveIn(temp, dir, o.Now())
 	return done, err
@@ -137,6 +155,8 @@ type rebuild struct {
 	disk  counters
 	epoch event.Epoch // the greatest there was
 
+	adopter Adopter // may be nil
+
 	active *segment // nil: the next event begins one
 	full   bool
 	keys   keyIndex
@@ -150,6 +170,9 @@ type rebuild struct {
 
 func (b *rebuild) begin(head *BackupHead) error {
 	b.epoch = head.Epoch
+	if b.adopter != nil {
+		return b.adopter.Check(head.Source)
+	}
 	return nil
 }
 
