@@ -151,7 +151,8 @@ func (c *client) pending(name string) []string {
 	var found []string
 	for _, f := range c.frames {
 		if strings.HasPrefix(f, fmt.Sprintf("42[%q", name)) {
-			found = append(found, f)
+			rest, _ := withoutOffset(f)
+			found = append(found, rest)
 		}
 	}
 	return found
