@@ -70,6 +70,9 @@ func (b *Book) Apply(e *event.Event) bool {
 		}
 	default:
 		if c := b.commands[e.Subject]; c != nil {
+			if e.Kind != event.TPVCommandStatusChanged {
+				b.expire(c, e.Time) // as it was when this was said
+			}
 			b.report(c, e, o)
 		}
 	}
@@ -119,8 +122,8 @@ func (b *Book) told(c *Command, status Status) {
 	case b.live:
 	case status == Sent && (c.Status == Pending || c.Status == Queued):
 		c.Status, c.Tries = Sent, max(1, c.Tries)
-	case status == Queued && c.Status == Pending, status == Expired && !c.Status.ended():
-		c.Status = status
+	case status == Queued && c.Status == Pending:
+		c.Status = Queued
 	}
 }
 
@@ -139,9 +142,7 @@ func (b *Book) Expire(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, c := range b.commands {
-		if !c.Status.ended() && c.Status != Executing && !now.Before(c.Expires) {
-			b.step(c, Expired, now)
-		}
+		b.expire(c, now)
 		if now.Sub(c.Stored) > 2*Longest {
 			delete(b.commands, id)
 		}
@@ -150,6 +151,12 @@ func (b *Book) Expire(now time.Time) {
 		if now.Sub(m.stored) > 2*Longest {
 			delete(b.messages, id)
 		}
+	}
+}
+
+func (b *Book) expire(c *Command, now time.Time) {
+	if !c.Status.ended() && c.Status != Executing && !now.Before(c.Expires) {
+		b.step(c, Expired, now)
 	}
 }
 
