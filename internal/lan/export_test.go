@@ -1,7 +1,23 @@
 package lan
 
-// Sweep runs what runs every minute.
-func (s *Server) Sweep() { s.sweep() }
+import (
+	"net"
+
+	"github.com/zishang520/socket.io/servers/socket/v3"
+)
+
+// Sweep runs what runs every minute, as [Server.Run] does.
+func (s *Server) Sweep() { s.guard("sweep", s.sweep) }
+
+// Disconnect says that a socket is gone, as the library does.
+func (s *Server) Disconnect(sid string) {
+	if io, ok := s.io.Sockets().Sockets().Load(socket.SocketId(sid)); ok {
+		io.EmitReserved("disconnect", "transport close")
+	}
+}
+
+// WithDeadline returns a connection as the listener hands it out.
+func WithDeadline(c net.Conn) net.Conn { return &conn{Conn: c, closing: func() {}} }
 
 // Polls counts the poll requests that wait for something to send.
 func (s *Server) Polls() (n int) {

@@ -1,6 +1,7 @@
 package lan_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -218,13 +219,17 @@ type box struct {
 
 // logs keeps what was logged.
 type logs struct {
-	mu   sync.Mutex // guards below
-	text strings.Builder
+	mu     sync.Mutex // guards below
+	text   strings.Builder
+	poison string // a message that makes it panic
 }
 
 func (l *logs) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.poison != "" && bytes.Contains(b, []byte(`msg="`+l.poison+`"`)) {
+		panic("the log is broken")
+	}
 	return l.text.Write(b)
 }
 
