@@ -26,6 +26,7 @@ type settings struct {
 	box    string // the product's binary
 	node   string // folder of server.mjs and what it needs
 	config string // more lines for the box
+	only   string // part to run; empty: all
 	self   string
 
 	runs     int
@@ -37,6 +38,9 @@ type settings struct {
 	serverCore int // -1: any
 	loadCore   int
 }
+
+// wants says whether a part is to be run.
+func (s settings) wants(part string) bool { return s.only == "" || s.only == part }
 
 // openFiles is what 2,000 clients need on either side, with room.
 const openFiles = 8192
@@ -60,13 +64,14 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	f.StringVar(&s.config, "config", "", `more of the box's configuration, as "redis: {...}\nlog: {...}"`)
 	f.IntVar(&s.runs, "runs", 5, "interleaved runs, of which the median counts")
 	f.DurationVar(&s.duration, "time", 1500*time.Millisecond, "time per measurement")
-	only := f.String("peers", "", "`names` of the peers to run, separated by commas (default: all)")
+	f.StringVar(&s.only, "only", "", "`part` to run: connect, fanout, acks or durable (default: all)")
+	names := f.String("peers", "", "`names` of the peers to run, separated by commas (default: all)")
 	quick := f.Bool("quick", false, "one short run of everything, to see that it works")
 	child := f.Bool("bare", false, "be the bare server")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	s.steady, s.warm, s.settle = 2*s.duration, 300*time.Millisecond, time.Second
+	s.steady, s.warm, s.settle = 4*s.duration, 300*time.Millisecond, 2*time.Second
 	if *quick {
 		s.runs, s.duration, s.steady = 1, 500*time.Millisecond, time.Second
 		s.warm, s.settle = 100*time.Millisecond, 100*time.Millisecond
@@ -77,7 +82,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if *child {
 		return serveBare(out)
 	}
-	chosen, err := choose(*only)
+	chosen, err := choose(*names)
 	if err != nil {
 		return err
 	}

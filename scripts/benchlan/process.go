@@ -24,8 +24,8 @@ import (
 // peer is one of those measured.
 type peer struct {
 	name    string
-	fanout  bool // does all but the durable job
-	durable bool // does the durable job
+	lan     bool // does all but the durable job
+	durable bool // does that
 	command func(s settings, dir string) (*exec.Cmd, error)
 }
 

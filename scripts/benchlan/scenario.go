@@ -33,12 +33,12 @@ type probe struct {
 // measurePeer starts a peer, has it do everything, and stops it.
 func measurePeer(ctx context.Context, s settings, p peer) (figures, error) {
 	f := figures{}
-	if p.fanout {
-		if err := withServer(ctx, s, p, f, (*probe).fanouts); err != nil {
+	if p.lan && (s.only != "durable") {
+		if err := withServer(ctx, s, p, f, (*probe).lan); err != nil {
 			return nil, err
 		}
 	}
-	if p.durable { // in a new process: memory of 2,000 clients is not part of it
+	if p.durable && s.wants("durable") { // in a new process: memory of 2,000 clients is not part of it
 		if err := withServer(ctx, s, p, f, (*probe).durableJob); err != nil {
 			return nil, err
 		}
@@ -58,15 +58,45 @@ func withServer(ctx context.Context, s settings, p peer, f figures, work func(*p
 	return errors.Join(err, srv.stop())
 }
 
-// fanouts connects more and more clients, then closes more and more.
-func (p *probe) fanouts(ctx context.Context) error {
-	if err := p.connect(1); err != nil { // whatever a first client loads is not a client's
+// lan does all but the durable job.
+func (p *probe) lan(ctx context.Context) error {
+	if p.s.wants("connect") {
+		if err := p.growth(); err != nil {
+			return err
+		}
+	}
+	if p.s.wants("fanout") {
+		if err := p.connect(2000); err != nil {
+			return err
+		}
+		for _, n := range []int{2000, 500, 100} {
+			if err := p.fanoutAt(n); err != nil {
+				return fmt.Errorf("%d sockets: %w", n, err)
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	if p.s.wants("acks") {
+		if err := p.connect(100); err != nil {
+			return err
+		}
+		for _, n := range []int{100, 1} {
+			if err := p.acksAt(n); err != nil {
+				return fmt.Errorf("answers to %d clients: %w", n, err)
+			}
+		}
+	}
+	return nil
+}
+
+// growth connects more and more clients, and sees what they take.
+func (p *probe) growth() error {
+	if err := p.connect(1); err != nil { // what the first one loads is not a client's
 		return err
 	}
-	if err := p.rest(); err != nil {
-		return err
-	}
-	empty, err := p.srv.rss()
+	empty, err := p.memory()
 	if err != nil {
 		return err
 	}
@@ -74,29 +104,25 @@ func (p *probe) fanouts(ctx context.Context) error {
 		if err := p.connectRated(n); err != nil {
 			return err
 		}
-		if err := p.rest(); err != nil {
-			return err
-		}
-		full, err := p.srv.rss()
+		full, err := p.memory()
 		if err != nil {
 			return err
 		}
 		p.f[key("rss", n)] = (full - empty) / float64(n-1)
 	}
-	for _, n := range []int{2000, 500, 100} {
-		if err := p.fanoutAt(n); err != nil {
-			return fmt.Errorf("%d sockets: %w", n, err)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	for _, n := range []int{100, 1} {
-		if err := p.acksAt(n); err != nil {
-			return fmt.Errorf("answers to %d clients: %w", n, err)
-		}
-	}
 	return nil
+}
+
+// memory returns what the server holds once it has given back what it gives
+// back late.
+func (p *probe) memory() (float64, error) {
+	if err := p.rest(); err != nil {
+		return 0, err
+	}
+	if err := p.loop.run(p.s.settle, nil, nil); err != nil {
+		return 0, err
+	}
+	return p.srv.rss()
 }
 
 func key(what string, n int) string { return fmt.Sprintf("%s %d", what, n) }
@@ -135,8 +161,7 @@ func (p *probe) connectRated(n int) error {
 	return err
 }
 
-// rest waits until the server has nothing left to do, and some more, for what
-// it gives back late.
+// rest waits until the server has nothing left to do.
 func (p *probe) rest() error {
 	const slice, quiet = 100 * time.Millisecond, 2 * time.Millisecond
 	end := time.Now().Add(patience)
@@ -151,10 +176,7 @@ func (p *probe) rest() error {
 		}
 		before = now
 	}
-	if err != nil {
-		return err
-	}
-	return p.loop.run(p.s.settle, nil, nil)
+	return err
 }
 
 // interval is a piece of a run that was measured.
