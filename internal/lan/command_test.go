@@ -226,6 +226,23 @@ func TestTerminalIDs(t *testing.T) {
 	}
 }
 
+// TestCapabilities: what a terminal understands is what its newest socket said.
+func TestCapabilities(t *testing.T) {
+	b := start(t)
+	c := b.dial("", nil)
+	c.raw(fmt.Sprintf(`40{"token":%q,"terminalId":"AVQD-%s","terminalPaymentAckVersion":1,"terminalPaymentProbeVersion":2,"terminalPaymentCancelDispositionVersion":"1"}`,
+		b.mint(auth.Grant{Subject: "staff_1", Role: event.Waiter, Terminal: serial}), serial))
+	c.want("authentication_success")
+	list := b.Terminals()
+	if len(list) != 1 || len(list[0].Capabilities) != 2 || list[0].Capabilities["terminalPaymentAckVersion"] != 1 || list[0].Capabilities["terminalPaymentProbeVersion"] != 2 {
+		t.Errorf("terminals are %+v", list)
+	}
+	b.terminal(serial)
+	if list := b.Terminals(); len(list) != 1 || len(list[0].Capabilities) > 0 {
+		t.Errorf("terminals are %+v", list)
+	}
+}
+
 func TestMessages(t *testing.T) {
 	b := start(t)
 	manager, one, two := b.as(event.Manager), b.terminal("1"), b.terminal("2")

@@ -33,9 +33,9 @@ type desk struct {
 	woken  chan struct{} // one entry while there may be work
 
 	// Owned by run.
-	after     event.Seq // the last one followed
-	history   event.Seq // the last one stored before the start
-	refresh   map[event.Kind]bool
+	after     event.Seq           // the last one followed
+	history   event.Seq           // the last one stored before the start
+	refresh   map[event.Kind]bool // due → for the clients of other boxes too
 	refreshed time.Time
 	failing   bool
 }
@@ -121,7 +121,7 @@ func (d *desk) take(e *event.Event) {
 	case row.Refresh == event.NotificationUpdated:
 		d.read(e)
 	default:
-		d.refresh[row.Refresh] = true
+		d.refresh[row.Refresh] = d.refresh[row.Refresh] || e.Origin != event.Cloud
 	}
 }
 
@@ -129,7 +129,7 @@ func (d *desk) take(e *event.Event) {
 // shape that dashboards wait for (contract C1).
 func (d *desk) read(e *event.Event) {
 	to, except := d.server.rooms.of(e.Audience)
-	_ = d.server.io.To(to...).Except(except...).Emit(string(event.NotificationUpdated), object(
+	_ = d.server.about(e.Origin).To(to...).Except(except...).Emit(string(event.NotificationUpdated), object(
 		event.Text("id", e.Subject), event.Member{Key: "isRead", Value: []byte("true")},
 		event.Text("venueId", d.server.cfg.Venue),
 	))
@@ -193,9 +193,13 @@ func (d *desk) work(ctx context.Context) {
 	}
 	if len(d.refresh) > 0 && now.Sub(d.refreshed) >= refreshEvery {
 		d.refreshed = now
-		for kind := range d.refresh {
+		for kind, spans := range d.refresh {
 			delete(d.refresh, kind)
-			_ = d.server.io.To(d.server.rooms.everyone()).Emit(string(kind), object(
+			op := d.server.io.Local()
+			if spans {
+				op = d.server.io.To()
+			}
+			_ = op.To(d.server.rooms.everyone()).Emit(string(kind), object(
 				event.Text("correlationId", event.NewCorrelationID()),
 				event.Text("timestamp", event.FormatTime(now)),
 				event.Text("venueId", d.server.cfg.Venue),
@@ -210,13 +214,14 @@ func (d *desk) work(ctx context.Context) {
 //	crash after it: perhaps written; a command that may be told once only is
 //	not told again, any other one is, under the same id
 func (d *desk) deliver(sess *session, now time.Time) {
-	due, withdrawn := d.book.Due(sess.terminal, sess.sid, now)
+	transport := sess.link.conn.Id() // of a recovered session, the sid stays
+	due, withdrawn := d.book.Due(sess.terminal, transport, now)
 	for _, c := range withdrawn {
 		sess.emit(string(event.TPVCommandCancelled), c.Withdrawal())
 		d.book.Informed(c.ID)
 	}
 	for _, c := range due {
-		c = d.book.Try(c.ID, sess.sid)
+		c = d.book.Try(c.ID, transport)
 		if !d.put(map[string][]byte{c.ID: strconv.AppendInt(nil, int64(c.Tries), 10)}) {
 			d.book.Untry(c.ID)
 			return

@@ -175,9 +175,9 @@ func (b *Book) Told(s Step) {
 	b.steps = slices.DeleteFunc(b.steps, func(o Step) bool { return o.ID == s.ID && o.Status == s.Status })
 }
 
-// Due returns the commands to be written to the socket sid of a terminal, and
+// Due returns the commands to be written to a connection of a terminal, and
 // those it was sent and is to be told are cancelled, oldest first.
-func (b *Book) Due(terminal, sid string, now time.Time) (due, withdrawn []Command) {
+func (b *Book) Due(terminal, connection string, now time.Time) (due, withdrawn []Command) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range b.commands {
@@ -185,7 +185,7 @@ func (b *Book) Due(terminal, sid string, now time.Time) (due, withdrawn []Comman
 		case !b.same(c.Terminal, terminal):
 		case c.Withdrawn:
 			withdrawn = append(withdrawn, *c)
-		case c.due(sid, now):
+		case c.due(connection, now):
 			due = append(due, *c)
 		}
 	}
@@ -208,10 +208,10 @@ func (b *Book) Waiting() []Command {
 	return list
 }
 
-// Try notes that a command is about to be written to a socket, and returns it
+// Try notes that a command is about to be written to a connection, and returns it
 // as it then is. Whoever writes it makes the number of tries durable first, so
 // that a command that may be told once only is never told twice.
-func (b *Book) Try(id, sid string) Command {
+func (b *Book) Try(id, connection string) Command {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := b.commands[id]
@@ -219,7 +219,7 @@ func (b *Book) Try(id, sid string) Command {
 		return Command{}
 	}
 	c.Tries++
-	c.Through = sid
+	c.Through = connection
 	return *c
 }
 

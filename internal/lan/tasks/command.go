@@ -19,7 +19,7 @@ type Command struct {
 	Type      string
 	Status    Status
 	Tries     int    // times it was written to the terminal, or was about to be
-	Through   string // the socket of the last time
+	Through   string // the connection of the last time
 	Stored    time.Time
 	Expires   time.Time
 	Message   string // of its result
@@ -61,9 +61,9 @@ func newCommand(e *event.Event, o event.Object) *Command {
 	return c
 }
 
-// due reports whether the command is to be written to a socket of its terminal.
-func (c *Command) due(sid string, now time.Time) bool {
-	if !now.Before(c.Expires) || c.Through == sid {
+// due reports whether the command is to be written to a connection of its terminal.
+func (c *Command) due(connection string, now time.Time) bool {
+	if !now.Before(c.Expires) || c.Through == connection {
 		return false
 	}
 	switch c.Status {
