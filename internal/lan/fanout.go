@@ -41,6 +41,11 @@ type fanout struct {
 	admissions chan admission
 
 	shown atomic.Uint64 // the last seq shown
+
+	// What was shown here and is another box's; see elsewhere.
+	foreign atomic.Uint64 // the last seq shown before the latest of it
+	relays  atomic.Uint64 // how often
+
 	roles map[event.Role]*atomic.Int64
 
 	failing bool // the last read failed; owned by run
@@ -67,6 +72,7 @@ func newFanout(s *Server) *fanout {
 		f.roles[role] = new(atomic.Int64)
 	}
 	f.shown.Store(uint64(s.journal.Stored()))
+	f.foreign.Store(f.shown.Load()) // what others said while this box was down
 	return f
 }
 
@@ -128,6 +134,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (f *fanout) run(ctx context.Context) {
 	f.load(ctx)
 	f.wake()
+	others := f.server.others()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
@@ -138,6 +145,9 @@ func (f *fanout) run(ctx context.Context) {
 			in := false
 			f.server.guard("admission", func() { in = f.enter(a.follower) })
 			a.done <- in
+			continue
+		case m := <-others:
+			f.server.guard("relay", func() { f.relay(m) })
 			continue
 		case <-f.woken:
 		case <-retry.C:
@@ -192,7 +202,7 @@ func (f *fanout) show(e *event.Event, now time.Time) {
 	if e.Sender != "" {
 		except = append(except, socket.Room(e.Sender))
 	}
-	_ = s.io.To(to...).Except(except...).Emit(string(e.Kind), json.RawMessage(e.Payload), recovery.Offset(e.Epoch, e.Seq))
+	_ = s.about(e.Origin).To(to...).Except(except...).Emit(string(e.Kind), json.RawMessage(e.Payload), recovery.Offset(e.Epoch, e.Seq))
 	s.counters.fannedOut.Add(1)
 }
 
@@ -210,7 +220,7 @@ func (s *Server) visible(e *event.Event, now time.Time) bool {
 // shown.
 func (f *fanout) missing(from, through event.Seq) {
 	f.server.log.Error("events lost before they were shown", "from", from, "to", through)
-	_ = f.server.io.To(f.server.rooms.everyone()).Emit(syncRequired, f.server.loss(lossOnDisk, from, through))
+	_ = f.server.io.Local().To(f.server.rooms.everyone()).Emit(syncRequired, f.server.loss(lossOnDisk, from, through))
 }
 
 // present lists the roles that have somebody here to hear the event: its own
@@ -328,6 +338,9 @@ func (f *fanout) enter(fol *follower) bool {
 	sess.io.Join(list...)
 	sess.admitted = true
 	sess.behind.Store(nil)
+	if sess.relays != f.relays.Load() { // before it was in its rooms
+		sess.emit(syncRequired, s.loss(lossElsewhere, 0, 0))
+	}
 	s.positions.prove(roleKey(sess.grant.Role), f.seen()) // it was told what its role lacked
 	if n := f.roles[sess.grant.Role]; n != nil {
 		n.Add(1)

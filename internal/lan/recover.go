@@ -21,6 +21,8 @@ const syncRequired = "sync_required"
 const (
 	lossTrimmed = "events_trimmed" // too long ago
 	lossOnDisk  = "events_lost"    // damaged on disk
+
+	lossElsewhere = "other_box" // another box of the venue has them
 )
 
 // saveTimeout is how long a client waits for its session to be durable.
@@ -47,6 +49,7 @@ func (s *Server) recall(sess *session, handshake map[string]any) {
 	pid, _ := handshake["pid"].(string)
 	offset, _ := handshake["offset"].(string)
 	fol := &follower{sess: sess}
+	sess.relays = s.fan.relays.Load()
 	if pid != "" {
 		rec, at, err := s.recovery.Claim(pid, offset, owner)
 		switch {
@@ -54,6 +57,8 @@ func (s *Server) recall(sess *session, handshake map[string]any) {
 			sess.unwhole = s.loss(err.Error(), 0, 0)
 		case at > s.fan.seen():
 			sess.unwhole = s.loss(recovery.ErrOffset.Error(), 0, 0)
+		case !s.fan.whole(at):
+			sess.unwhole = s.loss(lossElsewhere, 0, 0)
 		case !s.has(at):
 			sess.unwhole = s.loss(lossTrimmed, at+1, s.fan.seen())
 		default:

@@ -21,6 +21,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
+	"github.com/avoqado/avoqado-edge/internal/lan/span"
 	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
@@ -50,6 +51,10 @@ type Config struct {
 	PingTimeout  time.Duration // 20 s
 
 	Transport Transport // Fast
+
+	// Redis is where the other boxes of the venue are met:
+	// redis[s]://[[user]:password@]host[:port]; empty: this one is alone.
+	Redis string
 
 	MaxConnections      int           // 500; beyond it transports are closed
 	MaxEventsPerWindow  int           // events of one socket per window; 0: no limit
@@ -149,6 +154,7 @@ type Server struct {
 	engine   http.Handler
 	io       *socket.Server
 	wire     *wire.Hub
+	span     *span.Span // nil: no other boxes
 
 	counters  *counters
 	jobs      *jobs
@@ -203,6 +209,9 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	s.fan, s.recovery = newFanout(s), sessions
 	s.followers = &followers{server: s, wake: make(chan struct{}, 1)}
 	s.desk = newDesk(s, state)
+	if err := s.openSpan(); err != nil {
+		return nil, err
+	}
 	s.serveSocketIO()
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
@@ -233,8 +242,8 @@ func (s *Server) serveSocketIO() {
 	o.SetTransports(types.NewSet(socket.Polling, socket.WebSocket))
 	if s.cfg.Transport == Fast {
 		o.SetTransports(types.NewSet(socket.Polling, s.wire.Transport()))
-		o.SetAdapter(s.wire.Adapter())
 	}
+	o.SetAdapter(s.adapter())
 	o.SetServeClient(false)
 	o.SetPingInterval(s.cfg.PingInterval)
 	o.SetPingTimeout(s.cfg.PingTimeout)
@@ -294,6 +303,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() { s.followers.run(s.serving) })
 	group.Go(func() { s.recovery.Run(s.serving) })
 	group.Go(func() { s.wire.Run(s.serving) })
+	if s.span != nil {
+		group.Go(func() { s.span.Run(s.serving) })
+	}
 	group.Go(func() { s.jobs.run(s.serving, func(where string, f func()) { s.guard(where, f) }) })
 	group.Go(func() { s.upkeep(s.serving) })
 

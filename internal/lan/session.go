@@ -39,6 +39,7 @@ type session struct {
 
 	self      string            // public name over all connections: of its first socket
 	rec       *recovery.Session // what is kept of it
+	relays    uint64            // fanout.relays when it came
 	recovered bool              // it was given back what it had
 	unwhole   json.RawMessage   // why not, if it asked for it
 	release   func() bool       // gives up rec; set once connected
