@@ -57,7 +57,7 @@ func box(transport string) func(settings, string) (*exec.Cmd, error) {
 		}
 		config := filepath.Join(dir, "config.yaml")
 		text := fmt.Sprintf("box: {id: b1, venue: %s}\nstate_dir: %q\nlan: {listen: \"127.0.0.1:%d\", transport: %s}\n"+
-			"limits: {max_connections: 10000, max_events_per_window: 0}\ndiscovery: {mode: off}\nlog: {level: error}\n%s\n",
+			"limits: {max_connections: 10000, max_events_per_window: 0, max_events_per_address: 0}\ndiscovery: {mode: off}\nlog: {level: error}\n%s\n",
 			venue, filepath.Join(dir, "state"), port, transport, strings.ReplaceAll(s.config, `\n`, "\n"))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return nil, err
