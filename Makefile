@@ -37,6 +37,7 @@ setup: ## Install what the tests need and this machine lacks (brokers, JDK, npm 
 .PHONY: test
 test: ## Run all tests, with real brokers and clients; sets the machine up first
 	scripts/setup && go test -timeout 20m ./...
+	AVOQADO_LAN_TRANSPORT=library go test -short -timeout 5m ./internal/lan
 
 .PHONY: test-race
 test-race: ## Run the tests under the race detector, without the slow ones

@@ -20,21 +20,7 @@ func (s *Server) Disconnect(sid string) {
 func WithDeadline(c net.Conn) net.Conn { return &conn{Conn: c, closing: func() {}} }
 
 // Polls counts the poll requests that wait for something to send.
-func (s *Server) Polls() (n int) {
-	s.links.Range(func(_, l any) bool {
-		l.(*link).mu.Lock()
-		defer l.(*link).mu.Unlock()
-		for p := range l.(*link).polls {
-			p.mu.Lock()
-			if p.waits {
-				n++
-			}
-			p.mu.Unlock()
-		}
-		return true
-	})
-	return n
-}
+func (s *Server) Polls() int { return s.wire.Polls() }
 
 // Left counts what is kept per connection: in the library connections and
 // sockets, here sessions and links.

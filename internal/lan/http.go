@@ -76,19 +76,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		turnAway(w, http.StatusServiceUnavailable, "Too many connections")
 		return
 	}
-	switch {
-	case websocket.IsWebSocketUpgrade(r) && s.cfg.Transport == Fast:
-		s.wire.Serve(s.engine, w, r)
-	case websocket.IsWebSocketUpgrade(r):
-		if c, ok := connOf(r.Context()); ok {
-			defer c.hold()()
-		}
-		s.engine.ServeHTTP(w, r)
-	case r.Method == http.MethodGet:
-		s.servePoll(w, r, query.Get("sid"))
-	default:
-		s.engine.ServeHTTP(w, r)
+	if c, ok := connOf(r.Context()); ok && s.cfg.Transport == Library && websocket.IsWebSocketUpgrade(r) {
+		defer c.hold()()
 	}
+	s.wire.Serve(s.engine, w, r)
 }
 
 // body counts the body of a request that does not come in time.

@@ -40,8 +40,7 @@ type link struct {
 	slow    bool       // was found beyond maxBacklog
 	suspect bool       // had a closed transport at the last sweep
 	pinged  bool
-	noted   event.Seq          // what was shown when the last ping was made
-	polls   map[*poll]struct{} // pending; more than one is a client's fault
+	noted   event.Seq // what was shown when the last ping was made
 	closed  bool
 }
 
@@ -66,7 +65,6 @@ func (l *link) watch() {
 	_ = l.conn.On("packetCreate", guard(l.created))
 	_ = l.conn.On("flush", guard(l.flushed))
 	_ = l.conn.Transport().On("drain", drained)
-	_ = l.conn.Transport().On("ready", guard(func([]any) { l.ready() }))
 	_ = l.conn.On("upgrade", guard(func(args []any) {
 		if t, ok := args[0].(transports.Transport); ok {
 			_ = t.On("drain", drained)
@@ -172,41 +170,10 @@ func (l *link) waiting() int {
 	return n
 }
 
-// polling registers a poll request, which ends with the connection.
-func (l *link) polling(p *poll) (done func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		p.end()
-		return func() {}
-	}
-	if l.polls == nil {
-		l.polls = make(map[*poll]struct{})
-	}
-	l.polls[p] = struct{}{}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.polls, p)
-	}
-}
-
-// ready runs when the polling transport has taken a poll request.
-func (l *link) ready() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for p := range l.polls {
-		p.take()
-	}
-}
-
 func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for p := range l.polls {
-		p.end()
-	}
 	l.server.links.Delete(l.conn.Id())
 }
 

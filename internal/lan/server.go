@@ -20,6 +20,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/packet"
 	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 	"github.com/avoqado/avoqado-edge/internal/lan/span"
 	"github.com/avoqado/avoqado-edge/internal/lan/wire"
@@ -34,6 +35,7 @@ const (
 	closeTimeout  = time.Second          // then, for the HTTP requests left
 	saveEvery     = 3 * time.Second      // positions, if one changed
 	sweepEvery    = time.Minute          // dead entries and grants that ended
+	pollGrace     = 10 * time.Second     // longer than a whole heartbeat may a poll wait
 	pollEvery     = 5 * time.Millisecond // while waiting for the end
 	idleTimeout   = 120 * time.Second    // of a kept-alive HTTP connection
 	maxHeader     = 32 << 10             // bytes
@@ -236,6 +238,7 @@ func (s *Server) serveSocketIO() {
 		MaxPayload:   maxFrame,
 		MaxBacklog:   maxBacklog,
 		WriteTimeout: writeTimeout,
+		PollTimeout:  s.cfg.PingInterval + s.cfg.PingTimeout + pollGrace,
 		OnOverflow:   func(t *wire.Transport) { s.tooSlow(t.RemoteAddr().String()) },
 	})
 	o := socket.DefaultServerOptions()
@@ -250,7 +253,12 @@ func (s *Server) serveSocketIO() {
 	o.SetConnectTimeout(2 * s.cfg.ConnectTimeout) // dropSilent comes before it, and counts
 	o.SetMaxHttpBufferSize(maxFrame)
 	o.SetIdleTimeout(max(idleTimeout, 2*(s.cfg.PingInterval+s.cfg.PingTimeout)))
-	o.SetParser(rawParser{s.counters, s.pidOf})
+	o.SetParser(packet.Parser{
+		PidOf:      s.pidOf,
+		Malformed:  func() { s.counters.refuse(reasonMalformed) },
+		Waited:     func() { s.counters.waits.Add(1) },
+		Unwritable: func() { s.counters.writeErrors.Add(1) },
+	})
 	// Origins are checked in serveHTTP, for both transports alike; here the
 	// allowed one is only echoed.
 	o.SetCors(&types.Cors{
@@ -270,7 +278,7 @@ func (s *Server) serveSocketIO() {
 	_ = s.io.Engine().On("connection", func(args ...any) {
 		s.guard("connection", func() { s.linkOf(args[0].(engine.Socket)) })
 	})
-	_ = s.io.Engine().On("headers", func(args ...any) { s.guard("headers", func() { s.pollAnswering(args) }) })
+	s.wire.Watch(s.io.Engine())
 }
 
 // Addr returns the address that is bound.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/packet"
 	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 )
 
@@ -208,7 +209,7 @@ func (sess *session) emit(name string, body json.RawMessage) { _ = sess.io.Emit(
 // call is one event of a client, from its arrival to its answer.
 type call struct {
 	sess  *session
-	frame *frame
+	frame *packet.Event
 	ack   socket.Ack // nil if the client wants none
 
 	// Guarded by sess.mu.
@@ -262,7 +263,7 @@ func (sess *session) drain() {
 		sess.mu.Unlock()
 
 		sess.server.guard("answer", c.emit)
-		c.frame.release()
+		c.frame.Release()
 		sess.server.inflight.Add(-1)
 	}
 }
@@ -286,7 +287,7 @@ func (sess *session) received(args []any) {
 		return
 	}
 	name, _ := args[0].(string)
-	f, ok := args[1].(*frame)
+	f, ok := args[1].(*packet.Event)
 	if !ok {
 		return
 	}
@@ -295,7 +296,7 @@ func (sess *session) received(args []any) {
 		if serve == nil {
 			s.counters.unknown.Add(1)
 		}
-		f.release()
+		f.Release()
 		return
 	}
 	c := &call{sess: sess, frame: f}
@@ -308,13 +309,13 @@ func (sess *session) received(args []any) {
 		sess.refuse(c, refusal)
 		return
 	}
-	if f.tooLong {
+	if f.TooLong {
 		sess.refuse(c, tooLarge())
 		return
 	}
 	var payload json.RawMessage
-	if len(f.args) > 0 {
-		payload = f.args[0]
+	if len(f.Args) > 0 {
+		payload = f.Args[0]
 	}
 	if !s.guard(name, func() { serve(c, payload) }) {
 		sess.refuse(c, event.Refuse(http.StatusInternalServerError, "internal", "Internal error"))

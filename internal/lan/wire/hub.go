@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
@@ -20,6 +21,7 @@ type Config struct {
 	MaxPayload   int           // bytes of a message a client may send; 1,000,000
 	MaxBacklog   int           // bytes that may wait for one client to read them; 1 MiB
 	WriteTimeout time.Duration // how long a client may take nothing of them; 10 s
+	PollTimeout  time.Duration // how long a poll may wait; 60 s
 
 	// OnOverflow is called when more waits for a client than may, once, before
 	// its connection is closed. It may be called on any goroutine, must not
@@ -44,6 +46,8 @@ type Hub struct {
 
 	readBuffers sync.Pool // of *readBuffer
 	scratch     sync.Pool // of *[]byte, writeSize
+
+	sessions sync.Map // engine id → *session, of those that poll
 
 	wake chan struct{} // an entry per flusher that has something to do
 
@@ -71,6 +75,9 @@ func New(cfg Config) *Hub {
 	}
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = 10 * time.Second
+	}
+	if cfg.PollTimeout == 0 {
+		cfg.PollTimeout = time.Minute
 	}
 	if cfg.OnOverflow == nil {
 		cfg.OnOverflow = func(*Transport) {}
@@ -217,10 +224,23 @@ type upgradeKey struct{}
 // upgrade is a WebSocket request on its way through the library.
 type upgrade struct{ transport *Transport }
 
-// Serve has the library answer a WebSocket request and starts to read the
-// connection afterwards, when there is somebody to listen: nothing that a fast
-// client sends is lost. Nothing of the HTTP request's buffers is kept.
+// Serve has the library answer a request to an engine the hub watches.
 func (h *Hub) Serve(engine http.Handler, w http.ResponseWriter, r *http.Request) {
+	sid := r.URL.Query().Get("sid")
+	switch {
+	case websocket.IsWebSocketUpgrade(r):
+		h.serveUpgrade(engine, w, r)
+	case r.Method == http.MethodGet:
+		h.servePoll(engine, w, r, sid)
+	default:
+		h.servePost(engine, w, r, sid)
+	}
+}
+
+// serveUpgrade starts to read a WebSocket when its request has been answered and
+// there is somebody to listen: nothing that a fast client sends is lost. Nothing
+// of the request's buffers is kept.
+func (h *Hub) serveUpgrade(engine http.Handler, w http.ResponseWriter, r *http.Request) {
 	up := &upgrade{}
 	answer := &answer{ResponseWriter: w}
 	engine.ServeHTTP(answer, r.WithContext(context.WithValue(r.Context(), upgradeKey{}, up)))

@@ -1,4 +1,4 @@
-package lan
+package packet
 
 import (
 	"bytes"
@@ -16,18 +16,14 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// The library's own parser decodes numbers into float64 and writes objects in
-// alphabetical order with HTML escapes: an amount of 9007199254740993 or 120.50
-// would not survive it. This one never looks inside an argument: what came in
-// as bytes goes out as the same bytes. It is also stricter (nothing behind the
-// packet, no binary, no numeric event names), and it is the place where a
-// client that sends faster than the disk takes is made to wait.
-
 const (
 	maxNamespace = 512
 	maxAckDigits = 20
 	maxAuthBytes = 16 << 10 // of the auth object of a CONNECT
 	maxNameBytes = 128      // of an event name
+
+	maxMessage     = 1_000_000 // bytes; the transports let no more through
+	maxAttachments = 10        // of one event
 
 	// An event of the largest payload, its name and its ack id fit into this.
 	maxEventBytes = event.MaxPayload + 1<<10
@@ -48,40 +44,63 @@ var (
 	errOverrun = errors.New("client sends faster than the box can store")
 )
 
-// rawParser is the Socket.IO parser of the box.
-type rawParser struct {
-	counters *counters
-	pidOf    func(sid string) string // the pid that answers a socket's CONNECT
+// Parser is the Socket.IO parser of the box: what came in as the bytes of an
+// argument goes out as the same bytes. The library's own decodes numbers into
+// float64 and writes objects in alphabetical order with HTML escapes: an amount
+// of 9007199254740993 or 120.50 would not survive it. This one is also stricter
+// (nothing behind the packet, no numeric event names), and it is the place where
+// a client that sends faster than its events are released is made to wait.
+//
+// An event arrives as its name and an [*Event]. All callbacks must be given; they
+// may be called on any goroutine.
+type Parser struct {
+	Binary     bool   // take and write attachments; else they are malformed
+	Malformed  func() // a packet that ends its client's transport
+	Waited     func() // a client was made to wait
+	Unwritable func() // a packet that could not be written and was not sent
+
+	// PidOf returns the secret name that answers a socket's CONNECT; empty:
+	// none. May be nil.
+	PidOf func(sid string) string
 }
 
+// Attachments, as the last argument of an emit, are sent behind the packet; the
+// arguments before it hold the placeholders.
+type Attachments [][]byte
+
 // NewEncoder implements [parser.Parser].
-func (p rawParser) NewEncoder() parser.Encoder { return encoder(p) }
+func (p Parser) NewEncoder() parser.Encoder { return encoder{p} }
 
 // NewDecoder implements [parser.Parser]; the library calls it once per client.
-func (p rawParser) NewDecoder() parser.Decoder {
+func (p Parser) NewDecoder() parser.Decoder {
 	return &decoder{
 		EventEmitter: types.NewEventEmitter(),
-		counters:     p.counters,
+		parser:       p,
 		gate:         make(chan struct{}, gateSlots),
 		closed:       make(chan struct{}),
 	}
 }
 
-type encoder rawParser
+type encoder struct{ parser Parser }
 
 // Encode implements [parser.Encoder]. A packet that cannot be written is
 // counted and not sent: the library would send it without its payload, which
 // ends a JavaScript client with an uncaught error.
 func (e encoder) Encode(p *parser.Packet) []types.BufferInterface {
-	if p.Type == parser.CONNECT {
+	if p.Type == parser.CONNECT && e.parser.PidOf != nil {
 		p = e.answer(p)
 	}
-	b, err := appendPacket(make([]byte, 0, 256), p)
-	if err != nil {
-		e.counters.writeErrors.Add(1)
+	data, attached := attachments(p.Data)
+	b, err := appendPacket(make([]byte, 0, 256), p, data, attached)
+	if err != nil || attached != nil && !e.parser.Binary {
+		e.parser.Unwritable()
 		return nil
 	}
-	return []types.BufferInterface{types.NewStringBuffer(b)}
+	out := []types.BufferInterface{types.NewStringBuffer(b)}
+	for _, a := range attached {
+		out = append(out, types.NewBytesBuffer(a))
+	}
+	return out
 }
 
 // answer adds to the answer to a CONNECT the secret name of the session: a
@@ -95,7 +114,7 @@ func (e encoder) answer(p *parser.Packet) *parser.Packet {
 	if err != nil {
 		return p
 	}
-	pid := e.pidOf(o.String("sid"))
+	pid := e.parser.PidOf(o.String("sid"))
 	if pid == "" {
 		return p
 	}
@@ -104,8 +123,32 @@ func (e encoder) answer(p *parser.Packet) *parser.Packet {
 	return &with
 }
 
-func appendPacket(b []byte, p *parser.Packet) ([]byte, error) {
-	b = append(b, byte(p.Type)+'0')
+// attachments takes the attachments off the arguments, if there are any.
+func attachments(data any) (any, Attachments) {
+	args, ok := data.([]any)
+	if !ok || len(args) == 0 {
+		return data, nil
+	}
+	last := len(args) - 1
+	attached, ok := args[last].(Attachments)
+	if !ok {
+		return data, nil
+	}
+	return args[:last], attached
+}
+
+func appendPacket(b []byte, p *parser.Packet, data any, attached Attachments) ([]byte, error) {
+	kind := p.Type
+	if attached != nil && kind == parser.EVENT {
+		kind = parser.BINARY_EVENT
+	}
+	if attached != nil && kind == parser.ACK {
+		kind = parser.BINARY_ACK
+	}
+	b = append(b, byte(kind)+'0')
+	if attached != nil {
+		b = append(strconv.AppendInt(b, int64(len(attached)), 10), '-')
+	}
 	if p.Nsp != "" && p.Nsp != "/" {
 		b = append(b, p.Nsp...)
 		b = append(b, ',')
@@ -113,7 +156,7 @@ func appendPacket(b []byte, p *parser.Packet) ([]byte, error) {
 	if p.Id != nil {
 		b = strconv.AppendUint(b, *p.Id, 10)
 	}
-	switch data := p.Data.(type) {
+	switch data := data.(type) {
 	case nil:
 		return b, nil
 	case []any:
@@ -156,18 +199,20 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	return append(b, bytes.TrimRight(buf.Bytes(), "\n")...), nil
 }
 
-// frame is one event as it came, between the decoder and the session.
-type frame struct {
-	args    []json.RawMessage // behind the name; nil if the event was too large
-	tooLong bool
-	slots   int
-	gate    chan struct{}
+// Event is one event as it came, without its name.
+type Event struct {
+	Args        []json.RawMessage // nil if the event was too large
+	Attachments Attachments       // what the placeholders in Args stand for
+	TooLong     bool
+
+	slots int
+	gate  chan struct{}
 }
 
-// release lets the client send on. It is called once, when the answer is out.
-func (f *frame) release() {
-	for range f.slots {
-		<-f.gate
+// Release lets the client send on. Call it once, when the event is answered.
+func (e *Event) Release() {
+	for range e.slots {
+		<-e.gate
 	}
 }
 
@@ -176,25 +221,55 @@ func (f *frame) release() {
 type decoder struct {
 	types.EventEmitter
 
-	counters *counters
-	gate     chan struct{} // one entry per slot in use
-	closed   chan struct{}
-	once     sync.Once
+	parser Parser
+	gate   chan struct{} // one entry per slot in use
+	closed chan struct{}
+	once   sync.Once
+
+	// Owned by Add.
+	begun   *parser.Packet // waits for attachments
+	missing int
 }
 
 // Add implements [parser.Decoder]. An error makes the library close the
 // transport.
 func (d *decoder) Add(data any) error {
-	b, err := text(data)
-	if err == nil {
-		var p *parser.Packet
-		if p, err = d.decode(b); err == nil {
-			d.Emit("decoded", p)
-			return nil
-		}
+	p, err := d.packet(data)
+	if err != nil {
+		d.parser.Malformed()
+		return err
 	}
-	d.counters.refuse(reasonMalformed)
-	return err
+	if p != nil {
+		d.Emit("decoded", p)
+	}
+	return nil
+}
+
+// packet returns the packet that data completes, or nil.
+func (d *decoder) packet(data any) (*parser.Packet, error) {
+	if binary, ok := data.(*types.BytesBuffer); ok {
+		if d.missing == 0 {
+			return nil, errBinary
+		}
+		e, _ := d.begun.Data.([]any)[1].(*Event)
+		e.Attachments = append(e.Attachments, binary.Bytes())
+		if d.missing--; d.missing > 0 {
+			return nil, nil
+		}
+		p := d.begun
+		d.begun = nil
+		return p, nil
+	}
+	b, err := text(data)
+	if err != nil || d.missing > 0 {
+		return nil, errors.Join(err, errPacket)
+	}
+	p, missing, err := d.decode(b)
+	if missing > 0 && err == nil {
+		d.begun, d.missing = p, missing
+		return nil, nil
+	}
+	return p, err
 }
 
 // Destroy implements [parser.Decoder]: the client is gone.
@@ -206,23 +281,53 @@ func text(data any) ([]byte, error) {
 		return []byte(data), nil
 	case *types.StringBuffer:
 		return data.Bytes(), nil
-	case *types.BytesBuffer:
-		return nil, errBinary
 	case io.Reader:
-		return io.ReadAll(io.LimitReader(data, maxFrame))
+		return io.ReadAll(io.LimitReader(data, maxMessage))
 	}
 	return nil, errBinary
 }
 
 // decode reads
 //
-//	type [ "/" namespace "," ] [ ack id ] [ JSON ]
-func (d *decoder) decode(b []byte) (*parser.Packet, error) {
+//	type [ attachments "-" ] [ "/" namespace "," ] [ ack id ] [ JSON ]
+//
+// and returns how many attachments are to follow.
+func (d *decoder) decode(b []byte) (p *parser.Packet, missing int, err error) {
 	if len(b) == 0 {
-		return nil, errPacket
+		return nil, 0, errPacket
 	}
-	p := &parser.Packet{Type: parser.PacketType(int(b[0]) - '0'), Nsp: "/"}
+	p = &parser.Packet{Type: parser.PacketType(int(b[0]) - '0'), Nsp: "/"}
 	b = b[1:]
+	if p.Type == parser.BINARY_EVENT && d.parser.Binary {
+		count, rest, ok := bytes.Cut(b, []byte("-"))
+		if missing, err = strconv.Atoi(string(count)); !ok || err != nil || missing < 1 || missing > maxAttachments {
+			return nil, 0, errPacket
+		}
+		b = rest
+	}
+	if b, err = address(p, b); err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case p.Type == parser.EVENT, missing > 0:
+		p.Data, err = d.event(b)
+	case p.Type == parser.ACK && p.Id != nil:
+		var args []json.RawMessage
+		if json.Unmarshal(b, &args) != nil || args == nil {
+			return nil, 0, errPacket
+		}
+		p.Data = []any{} // the box asks for no acknowledgement
+	case p.Type == parser.CONNECT && p.Id == nil:
+		p.Data, err = connectData(b)
+	case p.Type == parser.DISCONNECT && p.Id == nil && len(b) == 0:
+	default:
+		return nil, 0, errPacket
+	}
+	return p, missing, err
+}
+
+// address reads namespace and ack id and returns what is behind them.
+func address(p *parser.Packet, b []byte) ([]byte, error) {
 	if len(b) > 0 && b[0] == '/' {
 		end := bytes.IndexByte(b, ',')
 		rest := []byte(nil)
@@ -247,23 +352,7 @@ func (d *decoder) decode(b []byte) (*parser.Packet, error) {
 		}
 		p.Id, b = &id, b[digits:]
 	}
-	var err error
-	switch {
-	case p.Type == parser.EVENT:
-		p.Data, err = d.event(b)
-	case p.Type == parser.ACK && p.Id != nil:
-		var args []json.RawMessage
-		if json.Unmarshal(b, &args) != nil || args == nil {
-			return nil, errPacket
-		}
-		p.Data = []any{} // the box asks for no acknowledgement
-	case p.Type == parser.CONNECT && p.Id == nil:
-		p.Data, err = connectData(b)
-	case p.Type == parser.DISCONNECT && p.Id == nil && len(b) == 0:
-	default:
-		return nil, errPacket
-	}
-	return p, err
+	return b, nil
 }
 
 // connectData returns the auth object, or nil if there is none.
@@ -288,9 +377,9 @@ func (d *decoder) event(b []byte) (any, error) {
 	if json.Unmarshal(args[0], &name) != nil || len(name) > maxNameBytes || socket.SOCKET_RESERVED_EVENTS.Has(name) {
 		return nil, errPacket
 	}
-	f := &frame{args: args[1:], gate: d.gate, slots: 1 + len(b)/slotBytes}
+	f := &Event{Args: args[1:], gate: d.gate, slots: 1 + len(b)/slotBytes}
 	if len(b) > maxEventBytes {
-		f.args, f.tooLong, f.slots = nil, true, 1
+		f.Args, f.TooLong, f.slots = nil, true, 1
 	}
 	if err := d.acquire(f.slots); err != nil {
 		return nil, err
@@ -307,7 +396,7 @@ func (d *decoder) acquire(slots int) error {
 		default:
 		}
 		if timeout == nil {
-			d.counters.waits.Add(1)
+			d.parser.Waited()
 			timer := time.NewTimer(gateWait)
 			defer timer.Stop()
 			timeout = timer.C

@@ -1,0 +1,147 @@
+package wire
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const patience = 15 * time.Second
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("timed out: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func newOutbox(t *testing.T, cfg Config) (client net.Conn, o *outbox, overflows *atomic.Int32) {
+	t.Helper()
+	client, server := pipe(t)
+	h, overflows := New(cfg), new(atomic.Int32)
+	o = &outbox{hub: h, conn: server, raw: rawOf(t, server), overflow: func() { overflows.Add(1) }}
+	o.attempt = o.try
+	t.Cleanup(func() {
+		_ = server.Close()
+		h.group.Wait()
+	})
+	return client, o, overflows
+}
+
+// TestOrder has several goroutines write to a client that stalls again and
+// again: all arrives, and what each wrote in its order.
+func TestOrder(t *testing.T) {
+	const writers, each = 4, 400
+	client, o, _ := newOutbox(t, Config{MaxBacklog: 64 << 20})
+	pad := strings.Repeat("x", 2000)
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for i := range each {
+				frame := fmt.Appendf(nil, "%d %d %s\n", w, i, pad)
+				if w%2 == 0 {
+					o.send(frame)
+					continue
+				}
+				var b batch
+				switch o.add(frame, true) {
+				case schedule:
+					b.add(o)
+					o.hub.schedule(&b)
+				case flush:
+					o.flush()
+				case nothing:
+				}
+			}
+		})
+	}
+	next := make([]int, writers)
+	lines := bufio.NewReaderSize(client, 64<<10)
+	for range writers * each {
+		var w, i int
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscan(line, &w, &i); err != nil || len(line) < len(pad) {
+			t.Fatalf("torn line of %d bytes: %v", len(line), err)
+		}
+		if next[w] != i {
+			t.Fatalf("writer %d: %d came, want %d", w, i, next[w])
+		}
+		next[w]++
+	}
+	group.Wait()
+	until(t, "nothing waits", func() bool { return o.waiting() == 0 })
+}
+
+// TestStall: what the kernel does not take waits, and goes out when it does.
+func TestStall(t *testing.T) {
+	client, o, overflows := newOutbox(t, Config{MaxBacklog: 64 << 20})
+	frame := []byte(strings.Repeat("x", 100_000))
+	sent := 0
+	for o.hub.Stats().Stalls == 0 {
+		o.send(frame)
+		sent += len(frame)
+	}
+	for range 10 {
+		o.send(frame)
+		sent += len(frame)
+	}
+	if o.waiting() < 10*len(frame) {
+		t.Errorf("%d bytes wait, more were sent to a client that does not read", o.waiting())
+	}
+	if n, err := io.CopyN(io.Discard, client, int64(sent)); err != nil {
+		t.Fatalf("%d of %d bytes came: %v", n, sent, err)
+	}
+	until(t, "nothing waits", func() bool { return o.waiting() == 0 })
+	o.send([]byte("end"))
+	if _, err := io.ReadFull(client, make([]byte, 3)); err != nil || overflows.Load() != 0 {
+		t.Error(err, overflows.Load())
+	}
+}
+
+// TestOverflow: a client that never reads is dropped, once, and costs nothing
+// more.
+func TestOverflow(t *testing.T) {
+	client, o, overflows := newOutbox(t, Config{MaxBacklog: 300_000})
+	frame := []byte(strings.Repeat("x", 100_000))
+	for overflows.Load() == 0 {
+		o.send(frame)
+		if n := o.waiting(); n > 400_000 {
+			t.Fatalf("%d bytes wait", n)
+		}
+	}
+	o.send(frame)
+	if overflows.Load() != 1 || o.waiting() != 0 {
+		t.Errorf("%d overflows, %d bytes wait", overflows.Load(), o.waiting())
+	}
+	if _, err := io.Copy(io.Discard, client); err == nil {
+		until(t, "the goroutine ends", func() bool { o.hub.group.Wait(); return true })
+	}
+}
+
+// TestWriteTimeout: so is one that takes nothing for too long.
+func TestWriteTimeout(t *testing.T) {
+	_, o, overflows := newOutbox(t, Config{MaxBacklog: 64 << 20, WriteTimeout: 50 * time.Millisecond})
+	for o.hub.Stats().Stalls == 0 {
+		o.send([]byte(strings.Repeat("x", 100_000)))
+	}
+	until(t, "it is given up", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.closed })
+	if overflows.Load() != 0 {
+		t.Error("it counts as an overflow")
+	}
+}
