@@ -156,8 +156,8 @@ func measure(ctx context.Context, out io.Writer, s settings, chosen []peer) erro
 	for n := range s.runs {
 		for _, p := range chosen {
 			f, err := measurePeer(ctx, s, p)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+			if err != nil { // what there is by now is shown all the same
+				return errors.Join(fmt.Errorf("run %d of %s: %w", n+1, p.name, err), printTable(out, chosen, runs))
 			}
 			runs[p.name] = append(runs[p.name], f)
 			fmt.Fprintf(out, "run %d: %s, %v\n", n+1, p.name, time.Since(began).Round(time.Second))
