@@ -124,8 +124,10 @@ var (
 	// presence alone, and turns what is absent into "null" (contract C4).
 	tableFill = []Member{Text("type", "status_changed"), Text("userId", ""), Text("role", "")}
 	bulkTwins = [][2]string{ // contract C8
-		{"totalTerminals", "totalTargets"}, {"completedTerminals", "successCount"},
-		{"failedTerminals", "failureCount"}, {"pendingTerminals", "pendingCount"},
+		{"totalTerminals", "totalTargets"},
+		{"completedTerminals", "successCount"},
+		{"failedTerminals", "failureCount"},
+		{"pendingTerminals", "pendingCount"},
 	}
 	countOnly = []string{"recipientId", "notificationId", "action", "correlationId", "timestamp", "venueId"} // contract B5
 )
@@ -195,16 +197,26 @@ var catalogue = []Row{
 	{Kind: "terminal:refund_request", Class: Money, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
 	{Kind: "terminal:print_receipt_request", Class: Service, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
 	{Kind: "terminal:payment_outcome", Class: Money, Broadcast: true, Subject: "requestId", Replay: shift},
-	{Kind: "terminal:payment_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
-		Choice: Choice{Key: "status", Values: []string{"success", "failed", "cancelled", "timeout"}, Text: "Invalid status:"}},
-	{Kind: "terminal:payment_cancel_disposition", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
-		Choice: Choice{Key: "disposition", Values: []string{"ACTIVE", "ACCEPTED", "ALREADY_RESOLVED"}, Text: "Invalid disposition:"}},
-	{Kind: "terminal:payment_probe_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
-		Choice: Choice{Key: "disposition", Values: []string{"RESOLVED", "RECEIVED_CANCELLED", "ACTIVE", "NOT_FOUND"}, Text: "Invalid disposition:"}},
-	{Kind: "terminal:print_receipt_result", Class: Service, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
-		Choice: Choice{Key: "status", Values: []string{"success", "failed"}, Text: "Invalid status:"}},
-	{Kind: "terminal:refund_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
-		Choice: Choice{Key: "status", Values: []string{"opened", "rejected"}, Text: "Invalid status:"}},
+	{
+		Kind: "terminal:payment_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Choice: Choice{Key: "status", Values: []string{"success", "failed", "cancelled", "timeout"}, Text: "Invalid status:"},
+	},
+	{
+		Kind: "terminal:payment_cancel_disposition", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Choice: Choice{Key: "disposition", Values: []string{"ACTIVE", "ACCEPTED", "ALREADY_RESOLVED"}, Text: "Invalid disposition:"},
+	},
+	{
+		Kind: "terminal:payment_probe_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Choice: Choice{Key: "disposition", Values: []string{"RESOLVED", "RECEIVED_CANCELLED", "ACTIVE", "NOT_FOUND"}, Text: "Invalid disposition:"},
+	},
+	{
+		Kind: "terminal:print_receipt_result", Class: Service, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Choice: Choice{Key: "status", Values: []string{"success", "failed"}, Text: "Invalid status:"},
+	},
+	{
+		Kind: "terminal:refund_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Choice: Choice{Key: "status", Values: []string{"opened", "rejected"}, Text: "Invalid status:"},
+	},
 	// Only the back-end can say whether the attempt may go on, so nobody may
 	// send it here: silence is what a terminal takes for no.
 	{Kind: "terminal:payment_attempt_opened", Class: Money, Inbound: true, Subject: "requestId"},

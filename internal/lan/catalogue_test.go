@@ -41,30 +41,35 @@ func clientEvents() map[event.Kind]sent {
 			map[string]string{
 				"paymentId": "Payment ID is required", "amount": "Valid payment amount is required",
 				"currency": "Currency is required", "venueId": noVenue,
-			}, "Payment " + typ + " event broadcasted", typ,
+			},
+			"Payment " + typ + " event broadcasted", typ,
 		}
 	}
 	order := func(typ string) sent {
 		return sent{
-			`{"orderId":"o","venueId":"venue_1"}`, map[string]string{"orderId": "Order ID is required", "venueId": noVenue},
+			`{"orderId":"o","venueId":"venue_1"}`,
+			map[string]string{"orderId": "Order ID is required", "venueId": noVenue},
 			"Order " + typ + " event broadcasted", typ,
 		}
 	}
 	report := func(message, more string) sent {
 		return sent{
 			`{"commandId":"c","terminalId":"1","venueId":"venue_1"` + more + `}`,
-			map[string]string{"commandId": reportIDs, "terminalId": reportIDs}, fmt.Sprintf(`{"success":true,"message":%q}`, message), "",
+			map[string]string{"commandId": reportIDs, "terminalId": reportIDs},
+			fmt.Sprintf(`{"success":true,"message":%q}`, message), "",
 		}
 	}
 	reply := func(message, more string) sent {
 		return sent{
 			`{"messageId":"m","terminalId":"1","venueId":"venue_1"` + more + `}`,
-			map[string]string{"messageId": replyIDs, "terminalId": replyIDs}, fmt.Sprintf(`{"success":true,"message":%q}`, message), "",
+			map[string]string{"messageId": replyIDs, "terminalId": replyIDs},
+			fmt.Sprintf(`{"success":true,"message":%q}`, message), "",
 		}
 	}
 	bridge := func(more string) sent {
 		return sent{
-			`{"requestId":"r","terminalId":"1","venueId":"venue_1",` + more + `}`, map[string]string{"requestId": requestID},
+			`{"requestId":"r","terminalId":"1","venueId":"venue_1",` + more + `}`,
+			map[string]string{"requestId": requestID},
 			`{"success":true}`, "",
 		}
 	}
@@ -78,7 +83,8 @@ func clientEvents() map[event.Kind]sent {
 			map[string]string{
 				"level": "Alert level is required", "title": "Alert title is required",
 				"message": "Alert message is required", "venueId": noVenue,
-			}, "System alert broadcasted", "",
+			},
+			"System alert broadcasted", "",
 		},
 		"tpv_command": {
 			`{"terminalId":"1","type":"LOCK","venueId":"venue_1"}`,
@@ -86,12 +92,14 @@ func clientEvents() map[event.Kind]sent {
 			"Command queued", "tpv_command",
 		},
 		"tpv_command_cancelled": {
-			`{"commandId":"c","venueId":"venue_1"}`, map[string]string{"commandId": "Command ID is required"},
+			`{"commandId":"c","venueId":"venue_1"}`,
+			map[string]string{"commandId": "Command ID is required"},
 			"Command cancelled", "tpv_command_cancelled",
 		},
 		"tpv_message": {`{"title":"t","venueId":"venue_1"}`, nil, "Message sent", "tpv_message"},
 		"tpv_message_cancelled": {
-			`{"messageId":"m","venueId":"venue_1"}`, map[string]string{"messageId": "Message ID is required"},
+			`{"messageId":"m","venueId":"venue_1"}`,
+			map[string]string{"messageId": "Message ID is required"},
 			"Message cancelled", "tpv_message_cancelled",
 		},
 		"tpv_command_ack":                     report("ACK processed", ""),

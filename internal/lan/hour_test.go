@@ -127,7 +127,7 @@ func TestVenueHour(t *testing.T) {
 		client *client
 		hears  string
 	}{{"terminal", terminal, terminalHears}, {"screen", screen, dashboardHears}} {
-		for _, kind := range strings.Fields(c.hears) {
+		for kind := range strings.FieldsSeq(c.hears) {
 			until(t, c.who+" hears "+kind, func() bool { return len(c.client.pending(kind)) > 0 })
 			row, _ := event.Lookup(event.Kind(kind))
 			if n := len(c.client.pending(kind)); row.Family == event.Payment && n != 1 {

@@ -103,6 +103,7 @@ func (b *Book) report(c *Command, e *event.Event, o event.Object) {
 				b.step(c, Cancelled, e.Time)
 			}
 		}
+	default: // says nothing of a command's way
 	}
 }
 

@@ -141,7 +141,6 @@ type world struct {
 	journal []event.Event
 	tries   map[string]int
 	told    map[string]int // by the terminal
-	ended   map[string]Status
 	sid     int
 	here    bool
 	now     time.Time
