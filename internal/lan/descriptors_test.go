@@ -50,7 +50,7 @@ func TestPoorBox(t *testing.T) {
 	}
 	j, _ := run(t, dir, poorJournal())
 	b := serve(t, j, j)
-	fmt.Println(">", b.Addr())
+	fmt.Fprintln(os.Stdout, ">", b.Addr())
 	var eaten []*os.File
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
@@ -65,19 +65,19 @@ func TestPoorBox(t *testing.T) {
 			if !errors.Is(err, syscall.EMFILE) {
 				t.Error(err)
 			}
-			fmt.Println(">", len(eaten))
+			fmt.Fprintln(os.Stdout, ">", len(eaten))
 		case "free":
 			for _, f := range eaten {
 				_ = f.Close()
 			}
 			eaten = nil
-			fmt.Println("> ok")
+			fmt.Fprintln(os.Stdout, "> ok")
 		case "stats":
 			out, _ := json.Marshal(struct {
 				LAN     lan.Stats
 				Journal journal.Stats
 			}{b.Stats(), j.Stats()})
-			fmt.Println(">", string(out))
+			fmt.Fprintln(os.Stdout, ">", string(out))
 		}
 	}
 }

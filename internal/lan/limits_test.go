@@ -111,8 +111,12 @@ func TestAddressLimit(t *testing.T) {
 		one.ask("payment_initiated", payment)
 		two.ask("payment_initiated", payment)
 	}
-	for range 3 { // a refusal is not counted against the socket either
-		checkFailure(t, one.ask("payment_initiated", payment), "Rate limit exceeded", "429")
+	for range 3 { // counted against the socket, the last would have to wait for a fifth of the hour
+		ack := one.ask("payment_initiated", payment)
+		checkFailure(t, ack, "Rate limit exceeded", "429")
+		if wait, err := strconv.Atoi(field(t, ack, "retryAfterMs")); err != nil || wait > 600_001 {
+			t.Errorf("refusals are counted: %s", ack)
+		}
 	}
 	ws, resp, err := from("127.0.0.2").Dial("ws://"+b.Addr().String()+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
