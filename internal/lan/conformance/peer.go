@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -123,7 +122,7 @@ func answer(s *socket.Socket, args []any) {
 	defer e.Release()
 	back := make([]any, 0, len(e.Args)+1)
 	for _, arg := range e.Args {
-		back = append(back, json.RawMessage(arg))
+		back = append(back, arg)
 	}
 	if e.Attachments != nil {
 		back = append(back, e.Attachments)

@@ -64,8 +64,8 @@ type Parser struct {
 	PidOf func(sid string) string
 }
 
-// Attachments, as the last argument of an emit, are sent behind the packet; the
-// arguments before it hold the placeholders.
+// Attachments are sent behind the packet, if they are the last argument of an
+// emit; the arguments before it hold the placeholders.
 type Attachments [][]byte
 
 // NewEncoder implements [parser.Parser].
