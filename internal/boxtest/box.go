@@ -100,9 +100,10 @@ func (b *Box) Socket() string { return filepath.Join(b.dir, "box.sock") }
 func (b *Box) StateDir() string { return filepath.Join(b.dir, "state") }
 
 // URL is where clients connect.
-func (b *Box) URL() string {
-	return "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port))
-}
+func (b *Box) URL() string { return "http://" + b.Addr() }
+
+// Addr is its host and port.
+func (b *Box) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
 
 // Start brings a box that is down up again, and returns when it takes events.
 func (b *Box) Start() {

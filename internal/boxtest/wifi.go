@@ -13,6 +13,7 @@ type Wifi struct {
 	target   string
 
 	mu    sync.Mutex // guards below
+	held  bool
 	links map[*wifiLink]struct{}
 	group sync.WaitGroup
 }
@@ -65,6 +66,19 @@ func (w *Wifi) Lose() {
 	})
 }
 
+// Hold refuses new connections until it is called with false.
+func (w *Wifi) Hold(held bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = held
+}
+
+func (w *Wifi) holds() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.held
+}
+
 func (w *Wifi) each(f func(*wifiLink)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,6 +92,10 @@ func (w *Wifi) accept() {
 		c, err := w.listener.Accept()
 		if err != nil {
 			return
+		}
+		if w.holds() {
+			_ = c.Close()
+			continue
 		}
 		b, err := net.Dial("tcp", w.target)
 		if err != nil {

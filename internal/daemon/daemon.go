@@ -79,6 +79,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
 		MaxEventsPerAddress: cfg.Limits.MaxEventsPerAddress,
 		RateWindow:          cfg.Limits.RateWindow,
+		Cloud:               d.cloud(),
 	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)

@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
+	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
 // The parts do not know each other. What stands between two of them, because
@@ -86,6 +88,24 @@ type door struct{ lan *lan.Server }
 func (d door) Publish(ctx context.Context, g auth.Grant, kind event.Kind, payload []byte, target *event.Audience) (ack []byte, status int) {
 	a := d.lan.Publish(ctx, g, kind, payload, target, event.Local)
 	return a.Body, a.Status
+}
+
+// cloudLink is what terminals are told of the way to the cloud.
+type cloudLink struct{ d *Daemon }
+
+// cloud returns nil if there is none.
+func (d *Daemon) cloud() lan.Cloud {
+	if len(d.cfg.Uplink.Brokers) == 0 {
+		return nil
+	}
+	return cloudLink{d}
+}
+
+func (c cloudLink) Synced() event.Seq { return c.d.journal.Cursor(api.UplinkCursor) }
+
+func (c cloudLink) Online() (online bool, since time.Time) {
+	st := c.d.uplink.Status() // made after the LAN, and before it runs
+	return st.State == uplink.Online, st.Since
 }
 
 // keeper lets an operator handle the journal as a whole.

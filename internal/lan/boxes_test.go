@@ -136,7 +136,7 @@ func TestBoxesApart(t *testing.T) {
 		t.Error(got)
 	}
 	b.quiet(bt, "payment_completed", "sync_required")
-	a.quiet(here, "sync_required") // b said nothing in between
+	a.quiet(here, "sync_required")                                                      // b said nothing in between
 	if n := strings.Count(a.logs.String(), "box serves its own clients alone"); n > 2 { // lost, then not found
 		t.Errorf("said %d times that it is alone", n)
 	}

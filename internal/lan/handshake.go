@@ -33,9 +33,27 @@ func (s *Server) handshake(io *socket.Socket, next func(*socket.ExtendedError)) 
 	}
 	if err == nil {
 		next(nil)
+		s.awaitStart(io)
 		return
 	}
 	next(socket.NewExtendedError(err.Error(), nil))
+}
+
+// awaitStart keeps the client's reader until the library has entered its
+// session. It answers the CONNECT before that, on another goroutine, and closes
+// a client whose next packet comes in between.
+func (s *Server) awaitStart(io *socket.Socket) {
+	sess, ok := io.Data().(*session)
+	if !ok {
+		return
+	}
+	timeout := time.NewTimer(holdTimeout)
+	defer timeout.Stop()
+	select {
+	case <-sess.started:
+	case <-timeout.C: // it closed before it was entered
+	case <-s.serving.Done():
+	}
 }
 
 // admitHandshake makes the session, or says in the client's words why not. A

@@ -67,6 +67,8 @@ type Config struct {
 	BodyTimeout    time.Duration // 30 s, for its body
 	ConnectTimeout time.Duration // 5 s, from the transport to the session
 
+	Cloud Cloud // nil: none is configured
+
 	// Now is the wall clock by which events and sessions grow old.
 	Now func() time.Time // time.Now
 }
@@ -163,6 +165,7 @@ type Server struct {
 	fan       *fanout
 	desk      *desk
 	followers *followers
+	syncer    *syncer
 	recovery  *recovery.Store
 	positions *positions
 	terminals *terminals
@@ -209,6 +212,7 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	}
 	s.serving, s.stop = context.WithCancel(context.Background())
 	s.fan, s.recovery = newFanout(s), sessions
+	s.syncer = newSyncer(s, cfg.Cloud)
 	s.followers = &followers{server: s, wake: make(chan struct{}, 1)}
 	s.desk = newDesk(s, state)
 	if err := s.openSpan(); err != nil {
@@ -309,6 +313,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() { s.fan.run(s.serving) })
 	group.Go(func() { s.desk.run(s.serving) })
 	group.Go(func() { s.followers.run(s.serving) })
+	group.Go(func() { s.syncer.run(s.serving) })
 	group.Go(func() { s.recovery.Run(s.serving) })
 	group.Go(func() { s.wire.Run(s.serving) })
 	if s.span != nil {

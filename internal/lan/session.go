@@ -45,6 +45,7 @@ type session struct {
 	unwhole   json.RawMessage   // why not, if it asked for it
 	release   func() bool       // gives up rec; set once connected
 
+	started  chan struct{}            // closed when the library has entered it
 	behind   atomic.Pointer[follower] // nil: the fan-out shows it everything
 	settled  chan struct{}            // closed when its events may be served
 	settling sync.Once
@@ -76,6 +77,7 @@ func newSession(s *Server, io *socket.Socket, l *link, g auth.Grant, token, term
 		correlationID: event.NewCorrelationID(),
 		connectedAt:   time.Now().UTC(),
 		closed:        make(chan struct{}),
+		started:       make(chan struct{}),
 		settled:       make(chan struct{}),
 		places:        make(map[place]struct{}),
 	}
@@ -113,6 +115,7 @@ func (s *Server) connected(io *socket.Socket) {
 		s.guard("disconnect", func() { sess.leave.Do(func() { s.disconnected(sess, args) }) })
 	})
 	io.OnAny(func(args ...any) { s.guard("event", func() { sess.received(args) }) })
+	close(sess.started)
 	s.counters.connections.Add(1)
 	s.makeRoom(sess)
 	s.log.Info("client connected", "sid", sess.sid, "user", sess.grant.Subject,
@@ -129,6 +132,7 @@ func (s *Server) connected(io *socket.Socket) {
 		)},
 		event.Text("connectedAt", event.FormatTime(sess.connectedAt)),
 	))
+	s.syncer.came()
 	if sess.unwhole != nil {
 		sess.emit(syncRequired, sess.unwhole)
 	}
