@@ -14,6 +14,7 @@ type Status struct {
 	UptimeMs int64     `json:"uptimeMs"`
 
 	LAN       LANStatus       `json:"lan"`
+	Boxes     BoxesStatus     `json:"boxes"`
 	Uplink    UplinkStatus    `json:"uplink"`
 	Journal   JournalStatus   `json:"journal"`
 	Disk      DiskStatus      `json:"disk"`
@@ -34,6 +35,20 @@ type LANStatus struct {
 	Refused    uint64         `json:"refused"`    // events answered with an error
 	Duplicates uint64         `json:"duplicates"` // repeats answered with the first receipt
 	Delivered  uint64         `json:"delivered"`  // copies written to sockets
+}
+
+// BoxesStatus tells how the box stands with the other boxes of its venue.
+type BoxesStatus struct {
+	State    string    `json:"state"` // off, joined or alone
+	Since    time.Time `json:"since,omitzero"`
+	Others   int       `json:"others"`
+	Cause    string    `json:"cause,omitempty"` // why alone: unreachable, wrong_password, …
+	Error    string    `json:"error,omitempty"`
+	Sent     uint64    `json:"sent"`     // broadcasts for the others
+	Unsent   uint64    `json:"unsent"`   // broadcasts they did not get: the box was alone, or too many waited
+	Received uint64    `json:"received"` // broadcasts of the others
+	Lost     uint64    `json:"lost"`     // broadcasts of the others that never came
+	Refused  uint64    `json:"refused"`  // messages that could not be read or were not allowed
 }
 
 // UplinkStatus tells how the box stands with the cloud.

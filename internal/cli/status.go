@@ -97,6 +97,9 @@ func printStatus(w io.Writer, st api.Status) error {
 	p := &printer{w: w}
 	p.line("Box      %s of venue %s, version %s, up %s", st.Box, st.Venue, st.Version, ago(st.UptimeMs))
 	p.line("LAN      %s: %s, %s", st.LAN.Address, plural(st.LAN.Clients, "client"), plural(st.LAN.Terminals, "terminal"))
+	if st.Boxes.State != "off" {
+		p.line("Boxes    %s", describeBoxes(st.Boxes))
+	}
 	p.line("Uplink   %s", describeUplink(st.Uplink))
 	p.line("Journal  stored %d, synced %d, %s on disk in %s", st.Journal.StoredThrough,
 		st.Journal.SyncedThrough, size(uint64(max(st.Journal.Bytes, 0))), plural(st.Journal.Segments, "segment"))
@@ -120,6 +123,14 @@ func printStatus(w io.Writer, st api.Status) error {
 		p.line("LOOK     %s", problem)
 	}
 	return p.err
+}
+
+func describeBoxes(b api.BoxesStatus) string {
+	text := b.State + " for " + ago(time.Since(b.Since).Milliseconds())
+	if b.State == "joined" {
+		return text + ", with " + plural(b.Others, "other")
+	}
+	return text + ": " + b.Cause + ": " + b.Error
 }
 
 func describeUplink(u api.UplinkStatus) string {

@@ -166,10 +166,18 @@ func signingSecret(s string) error {
 // redisURL does not repeat the URL: it may hold a password.
 func redisURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") || u.Host == "" {
+	if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") || u.Host == "" || u.RawQuery != "" || !isDatabase(u.Path) {
 		return errors.New("is not a URL such as redis://127.0.0.1:6379/0")
 	}
 	return nil
+}
+
+// isDatabase reports whether the path of a URL is none or the number of a
+// database.
+func isDatabase(path string) bool {
+	number := strings.TrimPrefix(path, "/")
+	n, err := strconv.Atoi(number)
+	return number == "" || (err == nil && n >= 0 && strconv.Itoa(n) == number)
 }
 
 func readable(path string) error {
@@ -229,9 +237,6 @@ func (l *loader) whole(c *Config) {
 // warn collects what is allowed but probably not meant.
 func (l *loader) warn(c *Config) {
 	tell := func(format string, args ...any) { c.warnings = append(c.warnings, fmt.Sprintf(format, args...)) }
-	if c.Redis.URL != "" || c.Redis.Host != "" {
-		tell("redis is not used yet by this version")
-	}
 	if c.Redis.URL != "" && c.Redis.Host != "" {
 		tell("redis.url is set, so redis.host, port, password and db do not count")
 	}

@@ -3,6 +3,9 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -125,13 +128,28 @@ type Discovery struct {
 	Interfaces []string // empty: every one that can multicast
 }
 
-// Redis is read for compatibility; this version does not use it.
+// Redis is where the boxes of a venue that has several meet.
 type Redis struct {
-	URL      Secret // may hold a password
-	Host     string
-	Port     int
-	Password Secret
-	DB       int
+	URL          Secret // may hold a password; if it is set the parts do not count
+	URLFile      string
+	Host         string
+	Port         int
+	Password     Secret
+	PasswordFile string
+	DB           int
+}
+
+// Target returns the URL, or the one that the parts make; empty: this box is
+// alone.
+func (r Redis) Target() Secret {
+	if r.URL != "" || r.Host == "" {
+		return r.URL
+	}
+	u := url.URL{Scheme: "redis", Host: net.JoinHostPort(r.Host, strconv.Itoa(r.Port)), Path: "/" + strconv.Itoa(r.DB)}
+	if r.Password != "" {
+		u.User = url.UserPassword("", r.Password.Reveal())
+	}
+	return Secret(u.String())
 }
 
 // LogFormat is how log lines are written.

@@ -129,7 +129,7 @@ func TestEveryKey(t *testing.T) {
 		"journal.max_bytes": "4GiB", "journal.max_events": "5000000", "journal.ballast_bytes": "8MiB",
 		"storage.endurance": "30TB",
 		"discovery.mode":    "builtin", "discovery.interfaces": "[eth0, wlan0]",
-		"redis.url": "redis://:pw@127.0.0.1:6379/1", "redis.host": "127.0.0.1", "redis.port": "6380",
+		"redis.url": "redis://:pw@127.0.0.1:6379/1", "redis.url_file": writeAs(t, "redis", "redis://cache.example/1\n", 0o600), "redis.password_file": held, "redis.host": "127.0.0.1", "redis.port": "6380",
 		"redis.password": "pw", "redis.db": "2", "log.level": "debug", "log.format": "json",
 	}
 	needs := map[string]map[string]string{
@@ -176,7 +176,7 @@ func TestEveryKey(t *testing.T) {
 			t.Errorf("%s in the environment: %v", path, err)
 			continue
 		}
-		if strings.HasSuffix(path, "_secret_file") || path == "uplink.password_file" {
+		if strings.HasSuffix(path, "_secret_file") || strings.HasSuffix(path, ".password_file") || path == "redis.url_file" {
 			path = strings.TrimSuffix(path, "_file") // NAME_FILE gives the secret itself
 			line = config.Line{Value: fmt.Sprintf("*** (%d characters)", len("a secret kept in a file"))}
 		}
@@ -230,8 +230,14 @@ func TestSeedEnvironment(t *testing.T) {
 		c.Limits.RateWindow != 15*time.Minute || c.Limits.MaxConnections != 12 || c.Limits.MaxEventsPerWindow != 100 {
 		t.Fatalf("got %+v", c)
 	}
-	if w := strings.Join(c.Warnings(), "\n"); !strings.Contains(w, "redis is not used yet by this version") ||
-		!strings.Contains(w, "redis.host, port, password and db do not count") {
+	if got := c.Redis.Target().Reveal(); got != "redis://cache:6379/3" {
+		t.Errorf("the boxes meet at %s", got)
+	}
+	c.Redis.URL = ""
+	if got := c.Redis.Target().Reveal(); got != "redis://:0042@cache:6390/7" {
+		t.Errorf("by its parts the boxes meet at %s", got)
+	}
+	if w := strings.Join(c.Warnings(), "\n"); !strings.Contains(w, "redis.host, port, password and db do not count") {
 		t.Errorf("warnings: %s", w)
 	}
 	if l := effective(t, c, "limits.rate_window"); l.Value != "15m" || l.Origin != "environment SOCKET_RATE_LIMIT_WINDOW_MS" {

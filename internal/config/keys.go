@@ -149,11 +149,19 @@ func keys() []key {
 			path: "redis.url", secret: true, credential: "redis_url", env: named("REDIS_URL"),
 			bind: func(c *Config) value { return secret(&c.Redis.URL, redisURL) },
 		},
+		{
+			path: "redis.url_file", fileOf: "redis.url",
+			bind: func(c *Config) value { return str(&c.Redis.URLFile, absolute) },
+		},
 		{path: "redis.host", env: named("REDIS_HOST"), bind: func(c *Config) value { return str(&c.Redis.Host, line(253)) }},
 		{path: "redis.port", fallback: "6379", env: named("REDIS_PORT"), bind: func(c *Config) value { return number(&c.Redis.Port, 1, 65535) }},
 		{
 			path: "redis.password", secret: true, credential: "redis_password", env: named("REDIS_PASSWORD"),
 			bind: func(c *Config) value { return secret(&c.Redis.Password) },
+		},
+		{
+			path: "redis.password_file", fileOf: "redis.password",
+			bind: func(c *Config) value { return str(&c.Redis.PasswordFile, absolute) },
 		},
 		{path: "redis.db", fallback: "0", env: named("REDIS_DB"), bind: func(c *Config) value { return number(&c.Redis.DB, 0, 255) }},
 

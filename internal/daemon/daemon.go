@@ -76,6 +76,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		Listen: cfg.LAN.Listen, Venue: cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
 		CORS: cfg.LAN.CORSOrigins, PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
 		Transport:      lan.Transport(cfg.LAN.Transport),
+		Redis:          cfg.Redis.Target().Reveal(),
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
 		MaxEventsPerAddress: cfg.Limits.MaxEventsPerAddress,
 		RateWindow:          cfg.Limits.RateWindow,

@@ -113,6 +113,15 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	counter("uplink_rejected_total", "Messages from the cloud that could not be used.", func(s *snapshot) float64 { return float64(s.status.Uplink.Rejected) })
 	counter("uplink_overflows_total", "Times the link was cut because more came down than the box could hold.", func(s *snapshot) float64 { return float64(s.status.Uplink.Overflows) })
 
+	gauge("boxes_joined", "1 while the box hears the other boxes of its venue.", func(s *snapshot) float64 { return truth(s.status.Boxes.State == "joined") })
+	gauge("boxes_others", "Other boxes of the venue.", func(s *snapshot) float64 { return float64(s.status.Boxes.Others) })
+	counter("boxes_sent_total", "Broadcasts published for the other boxes.", func(s *snapshot) float64 { return float64(s.status.Boxes.Sent) })
+	counter("boxes_unsent_total", "Broadcasts the other boxes did not get: the box was alone, or too many waited.", func(s *snapshot) float64 { return float64(s.status.Boxes.Unsent) })
+	counter("boxes_received_total", "Broadcasts of the other boxes.", func(s *snapshot) float64 { return float64(s.status.Boxes.Received) })
+	counter("boxes_lost_total", "Broadcasts of the other boxes that never came.", func(s *snapshot) float64 { return float64(s.status.Boxes.Lost) })
+	labels(prometheus.CounterValue, "boxes_refused_total", "Messages of other boxes that could not be read or were not allowed.", "reason",
+		func(s *snapshot) map[string]float64 { return floats(s.refused) })
+
 	gauge("disk_free_bytes", "Free space on the journal's file system.", func(s *snapshot) float64 { return float64(s.status.Disk.FreeBytes) })
 	return c
 }

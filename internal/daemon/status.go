@@ -20,6 +20,7 @@ const (
 	lowDisk     = 256 << 20        // bytes free
 	stuckCommit = 5 * time.Second  // a write under way
 	oldBacklog  = 15 * time.Minute // age of the oldest event the cloud does not have
+	aloneFor    = 5 * time.Second  // without the other boxes, if there may be some
 )
 
 // Status returns how the box is. Safe for concurrent use.
@@ -29,6 +30,7 @@ func (d *Daemon) Status() api.Status {
 		Version: buildinfo.Read().Version, Venue: d.id.Venue, Box: d.id.Box, Name: d.cfg.Box.Name,
 		Started: d.started.UTC(), UptimeMs: now.Sub(d.started).Milliseconds(),
 		LAN:       d.lanStatus(),
+		Boxes:     boxesStatus(d.lan.Boxes()),
 		Uplink:    d.uplinkStatus(),
 		Journal:   d.journalStatus(now),
 		Disk:      diskStatus(d.cfg.StateDir),
@@ -61,6 +63,9 @@ func (d *Daemon) Status() api.Status {
 	if at := d.lan.Stats().Starved; !at.IsZero() && now.Sub(at) < starvedFor {
 		look("connections had to wait for want of file descriptors, the last at %s; raise LimitNOFILE", at.Local().Format(time.TimeOnly))
 	}
+	if st.Boxes.State == "alone" && now.Sub(st.Boxes.Since) >= aloneFor {
+		look("the other boxes of the venue are not heard: %s: %s", st.Boxes.Cause, st.Boxes.Error)
+	}
 	if st.Discovery.State == "failing" {
 		look("mDNS: %s", st.Discovery.Error)
 	}
@@ -86,6 +91,17 @@ func (d *Daemon) lanStatus() api.LANStatus {
 	return api.LANStatus{
 		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Roles: roles,
 		Accepted: count(s.Accepted), Refused: count(refused), Duplicates: count(s.Duplicates), Delivered: count(s.Sent),
+	}
+}
+
+func boxesStatus(b lan.Boxes) api.BoxesStatus {
+	var refused int64
+	for _, n := range b.Refused {
+		refused += n
+	}
+	return api.BoxesStatus{
+		State: b.State, Since: b.Since.UTC(), Others: b.Peers, Cause: b.Cause, Error: b.Error,
+		Sent: count(b.Sent), Unsent: count(b.Unsent), Received: count(b.Received), Lost: count(b.Lost), Refused: count(refused),
 	}
 }
 
@@ -230,10 +246,11 @@ type snapshot struct {
 	status  api.Status
 	lan     lan.Stats
 	journal journal.Stats
+	refused map[string]int64 // messages of other boxes, by reason
 }
 
 func (d *Daemon) snapshot() *snapshot {
-	return &snapshot{status: d.Status(), lan: d.lan.Stats(), journal: d.journal.Stats()}
+	return &snapshot{status: d.Status(), lan: d.lan.Stats(), journal: d.journal.Stats(), refused: d.lan.Boxes().Refused}
 }
 
 // stuck returns how long the journal's write under way has taken.
