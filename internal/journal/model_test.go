@@ -41,6 +41,9 @@ type subject struct {
 	now time.Time
 }
 
+// modelRound is how many sequences of TestModel run at a time.
+const modelRound = 500
+
 // TestModel runs random operations against the journal and the model. What it
 // ran with is printed; the same again, and a failure made small:
 //
@@ -49,21 +52,40 @@ type subject struct {
 func TestModel(t *testing.T) {
 	count := &tally{t: t, what: "sequences of about 30 operations", seed: seed(t)}
 	defer count.report()
-	sequences := torture(t, 500, 20)
-	if testing.Short() {
-		sequences *= 5 // rapid makes a fifth of it
-	}
-	for name, value := range map[string]string{
-		"rapid.checks": strconv.Itoa(sequences),
-		"rapid.seed":   strconv.FormatUint(count.seed, 10),
-	} {
-		before := flag.Lookup(name).Value.String()
-		if err := flag.Set(name, value); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = flag.Set(name, before) }()
-	}
 	done := map[string]int{}
+	// In rounds, since what a test started is kept until it ends.
+	for left := torture(t, 500, 20); left > 0; left -= modelRound {
+		sequences := min(left, modelRound)
+		checks := sequences
+		if testing.Short() {
+			checks *= 5 // rapid makes a fifth of it
+		}
+		set(t, "rapid.checks", strconv.Itoa(checks))
+		set(t, "rapid.seed", strconv.FormatUint(count.seed+uint64(left), 10))
+		if !t.Run("round", func(t *testing.T) { runModel(t, done); count.count += sequences }) {
+			break
+		}
+	}
+	count.note = fmt.Sprint(done)
+	for _, name := range []string{"crash", "corrupt", "roll", "make room"} {
+		if done[name] == 0 {
+			t.Errorf("no %s was drawn", name)
+		}
+	}
+}
+
+// set gives rapid a flag for the rest of the test.
+func set(t *testing.T, flagName, value string) {
+	t.Helper()
+	before := flag.Lookup(flagName).Value.String()
+	if err := flag.Set(flagName, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set(flagName, before) })
+}
+
+// runModel runs sequences and counts the operations of each kind in done.
+func runModel(t *testing.T, done map[string]int) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newSubject(t, rt)
 		defer os.RemoveAll(s.root)
@@ -84,14 +106,7 @@ func TestModel(t *testing.T) {
 		if err != nil || !r.OK() && len(s.harmed) == 0 || r.Stored != event.Seq(len(s.events)) {
 			rt.Fatalf("check: %v, %+v", err, r)
 		}
-		count.count++
 	})
-	count.note = fmt.Sprint(done)
-	for _, name := range []string{"crash", "corrupt", "roll", "make room"} {
-		if done[name] == 0 {
-			t.Errorf("no %s was drawn", name)
-		}
-	}
 }
 
 func newSubject(t *testing.T, rt *rapid.T) *subject {
