@@ -363,9 +363,10 @@ func (f *followers) again(fol *follower, seq event.Seq) (ok bool, err error) {
 	if in, _ := fol.sess.hears(&e.Audience); !in || e.Expired(s.cfg.Now()) {
 		return false, nil
 	}
-	o, err := event.ParseObject(e.Payload)
-	if err != nil {
-		return false, nil // not ours to judge; the live client was not shown it either
+	o, bad := event.ParseObject(e.Payload)
+	if bad != nil {
+		s.counters.writeErrors.Add(1)
+		return false, nil //nolint:nilerr // counted; nobody was shown it live either
 	}
 	// Without an offset: it would take the client back to before it came.
 	fol.sess.emit(string(e.Kind), o.With(event.Member{Key: "replayed", Value: []byte("true")}))

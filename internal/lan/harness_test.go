@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type memory struct {
 	held    []func() // answers kept back while hold is set
 	hold    bool
 	epoch   event.Epoch
+	lost    [2]event.Seq // read past them, as if they were damaged on disk
 }
 
 func newMemory() *memory {
@@ -127,7 +129,8 @@ func (m *memory) Read(after event.Seq, maxEvents, _ int) ([]event.Event, error) 
 		return nil, nil
 	}
 	rest := m.events[after:]
-	return append([]event.Event(nil), rest[:min(len(rest), maxEvents)]...), nil
+	events := append([]event.Event(nil), rest[:min(len(rest), maxEvents)]...)
+	return slices.DeleteFunc(events, func(e event.Event) bool { return e.Seq >= m.lost[0] && e.Seq <= m.lost[1] }), nil
 }
 
 func (m *memory) Wait(ctx context.Context, after event.Seq) error {

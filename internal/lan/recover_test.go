@@ -273,14 +273,14 @@ func TestNotRecovered(t *testing.T) {
 		{"the future", pid, strings.TrimSuffix(offset, "1") + "9", "offset_unknown", manager},
 		{"nonsense", pid, "nonsense", "offset_unknown", manager},
 	} {
-		c, got := h.returns(tt.who, tt.pid, tt.offset)
-		if got == pid {
+		guest, answer := h.returns(tt.who, tt.pid, tt.offset)
+		if answer == pid {
 			t.Errorf("%s: recovered", tt.name)
 		}
-		if told := c.want("sync_required"); field(t, told, "reason") != `"`+tt.reason+`"` {
+		if told := guest.want("sync_required"); field(t, told, "reason") != `"`+tt.reason+`"` {
 			t.Errorf("%s: told %s", tt.name, told)
 		}
-		h.leave(c)
+		h.leave(guest)
 	}
 	c, got := h.returns(manager, pid, offset) // all this did it no harm
 	if got != pid {
@@ -307,8 +307,8 @@ func TestRecoverADuplicatedPID(t *testing.T) {
 	}
 	until(t, "the first is cut off", a.closed)
 	h.happen(1)
-	if got := b.want("order_updated"); field(t, got, "n") != "2" {
-		t.Errorf("the second heard %s", got)
+	if heard := b.want("order_updated"); field(t, heard, "n") != "2" {
+		t.Errorf("the second heard %s", heard)
 	}
 	c, got := h.returns(manager, pid, offset)
 	if got != pid {
@@ -347,5 +347,59 @@ func TestRecoverRooms(t *testing.T) {
 	tell("t1")
 	if got := c.want("order_updated"); field(t, got, "table") != `"t1"` {
 		t.Errorf("heard %s", got)
+	}
+}
+
+// TestSpeaksAtOnce sends behind the CONNECT without waiting for its answer, as
+// a client may that was answered and is quicker than the library.
+func TestSpeaksAtOnce(t *testing.T) {
+	b := start(t)
+	for range 30 {
+		c := b.dial("", nil)
+		c.raw(`40{"token":"` + b.mint(manager) + `"}`)
+		c.answer(c.post("authenticate", "{}"))
+		b.leave(c)
+	}
+}
+
+// TestRecoverAcrossAHole loses events on disk while a client is away and while
+// another is there: both are told.
+func TestRecoverAcrossAHole(t *testing.T) {
+	b := start(t)
+	c, pid := b.returns(manager, "", "")
+	b.journal.append(alert(1, event.Audience{}))
+	offset := c.wantOffset("system_alert")
+	b.leave(c)
+	witness := b.as(event.Owner)
+	for n := range 5 {
+		b.journal.append(alert(n+2, event.Audience{}))
+	}
+	until(t, "all is shown", func() bool { return b.Stats().Shown == 6 })
+	b.journal.set(func() { b.journal.lost = [2]event.Seq{3, 4} })
+	c, got := b.returns(manager, pid, offset)
+	if got != pid {
+		t.Error("not recovered, though it begins well")
+	}
+	for _, n := range []string{"2", "5", "6"} {
+		if heard := c.want("system_alert"); field(t, heard, "n") != n {
+			t.Errorf("heard %s, want %s", heard, n)
+		}
+	}
+	if told := c.want("sync_required"); field(t, told, "from") != "3" || field(t, told, "through") != "4" {
+		t.Errorf("told %s", told)
+	}
+	b.leave(c)
+
+	b.journal.set(func() { b.journal.lost = [2]event.Seq{7, 7} })
+	b.journal.append(alert(7, event.Audience{}))
+	b.journal.append(alert(8, event.Audience{}))
+	if told := witness.want("sync_required"); field(t, told, "from") != "7" || field(t, told, "through") != "7" {
+		t.Errorf("told %s", told)
+	}
+
+	b.journal.set(func() { b.journal.lost = [2]event.Seq{1, 5} })
+	c, got = b.returns(manager, pid, offset)
+	if told := c.want("sync_required"); got == pid || field(t, told, "reason") != `"events_trimmed"` {
+		t.Errorf("told %s", told)
 	}
 }

@@ -459,13 +459,6 @@ func (s *Server) live() []*session {
 	return list
 }
 
-// session returns the session of a socket id, or nil.
-func (s *Server) session(sid string) *session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sessions[sid]
-}
-
 // guard runs one of our callbacks so that a panic in it ends nothing but the
 // call, and reports whether it came through. Each place is logged once.
 func (s *Server) guard(where string, f func()) (ok bool) {

@@ -69,8 +69,8 @@ type Store struct {
 	waiting  []func()
 }
 
-// Open reads the sessions of this epoch; those of another one are forgotten,
-// and their clients are told when they come.
+// Open reads the sessions that have not expired. Those of an epoch that is over
+// are kept to tell their clients why they are not given back.
 func Open(state State, epoch func() event.Epoch, now func() time.Time, log *slog.Logger) (*Store, error) {
 	entries, err := state.All(space)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *Store) New(owner Owner, self string, at event.Seq) *Session {
 	s.sessions[x.pid] = x
 	s.weigh(x)
 	for len(s.sessions) > maxSessions || s.bytes > maxBytes {
-		if !s.evict() {
+		if !s.evict(x) {
 			break // all are here
 		}
 	}
@@ -156,11 +156,12 @@ func (s *Store) weigh(x *Session) {
 	s.bytes += x.bytes
 }
 
-// evict forgets the session that was away the longest, if one is away.
-func (s *Store) evict() bool {
+// evict forgets the session that was away the longest, other than the new one,
+// if one is away.
+func (s *Store) evict(fresh *Session) bool {
 	var oldest *Session
 	for _, x := range s.sessions {
-		if x.holder == nil && !x.dirty && (oldest == nil || x.rec.Seen < oldest.rec.Seen) {
+		if x.holder == nil && x != fresh && (oldest == nil || x.rec.Seen < oldest.rec.Seen) {
 			oldest = x
 		}
 	}
@@ -212,7 +213,6 @@ func (s *Store) Run(ctx context.Context) {
 		}
 		err := s.write(over)
 		if err != nil {
-			s.failures.Add(1)
 			retry.Reset(retryAfter)
 		}
 		if err != nil && !failing {
@@ -270,6 +270,7 @@ func (s *Store) write(all bool) error {
 			s.removed[pid] = true
 		}
 		s.mu.Unlock()
+		s.failures.Add(1)
 		err = fmt.Errorf("write sessions: %w", err)
 	}
 	for _, done := range waiting {
