@@ -109,7 +109,9 @@ func newJournalCheck(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Read every record of a stopped box's journal and report what is wrong", Args: cobra.NoArgs,
 		Long: `Changes nothing. Exit code 0: all is well; 4: something is damaged or missing,
-and the report says which sequence numbers; 3: a running box holds the journal.`,
+and the report says which sequence numbers; 3: a running box holds the journal.
+Events that were lost for good and that repair has reported are named with the
+time since when that is known, and are no reason for 4.`,
 		Example: `  avoqado-edge journal check
   avoqado-edge journal check --dir /media/card/journal --json`,
 	}
@@ -121,7 +123,9 @@ and the report says which sequence numbers; 3: a running box holds the journal.`
 			return err
 		}
 		began := time.Now()
-		report, err := journal.Check(at.dir)
+		bar := newProgress(s, "Checking")
+		report, err := journal.CheckWithProgress(at.dir, bar.show)
+		bar.end()
 		if err != nil {
 			return err
 		}
@@ -144,6 +148,7 @@ func reportJSON(r *journal.Report) any {
 		From   event.Seq `json:"from"`
 		To     event.Seq `json:"to"`
 		Reason string    `json:"reason,omitempty"`
+		Known  time.Time `json:"knownSince,omitzero"` // repair has reported it
 	}
 	type segment struct {
 		Path   string      `json:"path"`
@@ -166,7 +171,7 @@ func reportJSON(r *journal.Report) any {
 	for i, s := range r.Segments {
 		ranges := make([]lost, len(s.Lost))
 		for n, l := range s.Lost {
-			ranges[n] = lost{l.From, l.To, text(l.Err)}
+			ranges[n] = lost{l.From, l.To, text(l.Err), r.KnownSince(&l)}
 		}
 		segments[i] = segment{s.Path, s.Epoch, s.First, s.Last, s.Sealed, s.Bytes, s.Events, ranges, text(s.Err)}
 	}
@@ -192,14 +197,26 @@ func printReport(w io.Writer, r *journal.Report, took time.Duration) error {
 			p.line("DAMAGED  %s: %v", seg.Path, seg.Err)
 		}
 		for _, lost := range seg.Lost {
-			p.line("LOST     %s: events %d to %d", seg.Path, lost.From, lost.To)
+			p.line("LOST     %s: events %d to %d%s", seg.Path, lost.From, lost.To, knownSince(r, &lost))
 		}
 	}
 	verdict := "every record is whole"
-	if !r.OK() {
+	switch {
+	case !r.OK():
 		verdict = "damage found"
+	case len(r.Losses()) > 0:
+		verdict = "every other record is whole"
 	}
 	p.line("%s: %s in %s, sequence %d to %d, read in %s: %s", r.Dir, plural(r.Events, "event"),
 		plural(len(r.Segments), "segment"), r.First, r.Stored, took.Round(time.Millisecond), verdict)
 	return p.err
+}
+
+// knownSince says of a loss that it is an old one; of a new one nothing.
+func knownSince(r *journal.Report, l *journal.LostError) string {
+	since := r.KnownSince(l)
+	if since.IsZero() {
+		return ""
+	}
+	return ", known since " + since.Local().Format("2006-01-02 15:04")
 }

@@ -34,7 +34,7 @@ stands a line {"lost":{"from":N,"to":N,"reason":"…"}}, and the exit code is 4.
 	cmd.Flags().Uint64Var(&after, "after", 0, "begin behind this sequence number")
 	cmd.Flags().StringVar(&kind, "event", "", "only events of this name")
 	cmd.RunE = untilSignal(func(cmd *cobra.Command, args []string) error {
-		lines := &lineCounter{bar: newProgress(s.Err, "Exporting")}
+		lines := &lineCounter{bar: newProgress(s, "Exporting")}
 		write := func(ctx context.Context, w io.Writer) error {
 			lines.w = w
 			defer lines.bar.end()
@@ -152,7 +152,7 @@ could not be read and are not in it.`,
 	cmd.RunE = untilSignal(func(cmd *cobra.Command, args []string) error {
 		var done journal.BackupSummary
 		err := writeFile(cmd.Context(), args[0], func(ctx context.Context, f *os.File) error {
-			bar := newProgress(s.Err, "Backing up")
+			bar := newProgress(s, "Backing up")
 			defer bar.end()
 			return at.do(func(c *api.Client) error {
 				body, err := c.Backup(ctx)

@@ -46,7 +46,7 @@ state directory is another venue's or box's.`,
 			defer func() { _ = f.Close() }()
 			in = f
 		}
-		bar := newProgress(s.Err, "Restoring")
+		bar := newProgress(s, "Restoring")
 		done, err := journal.Restore(cmd.Context(), in, at.dir, at.options(nil), at.adoption(), bar.show)
 		bar.end()
 		if err != nil {
@@ -133,8 +133,10 @@ func newJournalRepair(s Streams) *cobra.Command {
 		Use: "repair", Short: "Mend a stopped box's journal now, and report what is lost", Args: cobra.NoArgs,
 		Long: `Does at once what a running box does when it meets damage: saves every record
 that is whole, puts damaged files into quarantine, begins lost state anew. With
---dry-run it only looks. Exit code 0: nothing is lost; 4: events are lost, or
-with --dry-run something would be repaired; 3: a running box holds the journal.`,
+--dry-run it only looks. What is lost for good it reports once: from then on it
+is known, and check names it without calling it damage. Exit code 0: nothing is
+lost that was not known; 4: events are lost, or with --dry-run something would
+be repaired; 3: a running box holds the journal.`,
 		Example: `  avoqado-edge journal repair --dry-run
   avoqado-edge journal repair --dir /media/card/journal --json`,
 	}
@@ -149,10 +151,14 @@ with --dry-run something would be repaired; 3: a running box holds the journal.`
 		began := time.Now()
 		var done journal.Repaired
 		if dry {
-			done.Before, err = journal.Check(at.dir)
+			bar := newProgress(s, "Checking")
+			done.Before, err = journal.CheckWithProgress(at.dir, bar.show)
 			done.After = done.Before
+			bar.end()
 		} else {
-			done, err = journal.Repair(at.dir, at.options(wordyLog(s.Err)))
+			bar := newProgress(s, "Repairing")
+			done, err = journal.Repair(at.dir, at.options(wordyLog(bar)), bar.show)
+			bar.end()
 		}
 		if err != nil {
 			return err
@@ -162,7 +168,7 @@ with --dry-run something would be repaired; 3: a running box holds the journal.`
 		} else {
 			err = printRepair(s.Out, &done, dry, time.Since(began))
 		}
-		if err == nil && (done.After.LostEvents() > 0 || !done.After.OK()) {
+		if err == nil && (len(done.Lost) > 0 || !done.After.OK()) {
 			err = &silentError{ExitDegraded}
 		}
 		return err
@@ -177,14 +183,15 @@ func printRepairJSON(w io.Writer, r *journal.Repaired, dry bool) error {
 	}
 	return printJSON(w, struct {
 		Repaired   bool        `json:"repaired"`
-		Lost       []lostFacts `json:"lost"`
-		LostEvents event.Seq   `json:"lostEvents"`
+		Lost       []lostFacts `json:"lost"`       // known or not
+		NewlyLost  []lostFacts `json:"newlyLost"`  // not known before
+		LostEvents event.Seq   `json:"lostEvents"` // in all of lost
 		Salvaged   uint64      `json:"salvaged"`
 		Quarantine []string    `json:"quarantine"`
 		Before     any         `json:"before"`
 		After      any         `json:"after"`
 	}{
-		r.Changed() && !dry, lostJSON(r.After.Losses()), r.After.LostEvents(), r.Salvaged, files,
+		r.Changed() && !dry, lostJSON(r.After.Losses()), lostJSON(r.Lost), r.After.LostEvents(), r.Salvaged, files,
 		reportJSON(&r.Before), reportJSON(&r.After),
 	})
 }
@@ -194,7 +201,7 @@ func printRepair(w io.Writer, r *journal.Repaired, dry bool, took time.Duration)
 		return printReport(w, &r.Before, took)
 	}
 	p := &printer{w: w}
-	for _, l := range r.After.Losses() {
+	for _, l := range r.Lost {
 		p.line("LOST     events %d to %d", l.From, l.To)
 	}
 	for _, q := range r.Quarantine {
@@ -232,7 +239,9 @@ written. Works on a running box and on a stopped one.`,
 			}
 			return json.Unmarshal(raw, &done)
 		}, func(at folder) (err error) {
-			done, err = journal.Compact(at.dir, keep, at.options(wordyLog(s.Err)))
+			bar := newProgress(s, "Compacting")
+			done, err = journal.Compact(at.dir, keep, at.options(wordyLog(bar)), bar.show)
+			bar.end()
 			return err
 		})
 		if err != nil {

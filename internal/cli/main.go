@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,8 @@ type Streams struct {
 	In  io.Reader
 	Out io.Writer // facts
 	Err io.Writer // words
+
+	now func() time.Time // for progress; nil: time.Now
 }
 
 // Main runs the command line and returns the exit code. SIGINT or SIGTERM ends

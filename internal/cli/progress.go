@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 )
@@ -23,8 +22,12 @@ type progress struct {
 	now   func() time.Time
 }
 
-func newProgress(w io.Writer, what string) *progress {
-	return &progress{live: newLiveLine(w), what: what, began: time.Now(), now: time.Now}
+func newProgress(s Streams, what string) *progress {
+	now := s.now
+	if now == nil {
+		now = time.Now
+	}
+	return &progress{live: newLiveLine(s.Err), what: what, began: now(), now: now}
 }
 
 // show is told how much of how much is done; a total of zero is unknown.
@@ -42,6 +45,12 @@ func (p *progress) show(done, total uint64) {
 	full := int(progressWidth * done / total) //nolint:gosec // at most progressWidth
 	p.live.show(fmt.Sprintf("%s  [%s%s] %3d %%  %d of %d events", p.what,
 		strings.Repeat("=", full), strings.Repeat(" ", progressWidth-full), 100*done/total, done, total))
+}
+
+// Write lets a log share the terminal with the bar: its lines begin at the left.
+func (p *progress) Write(b []byte) (int, error) {
+	p.live.end()
+	return p.live.w.Write(b)
 }
 
 // end leaves the line, so that what is printed next begins one.

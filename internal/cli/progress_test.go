@@ -10,7 +10,7 @@ import (
 func TestProgress(t *testing.T) {
 	var out bytes.Buffer
 	at := time.Unix(0, 0)
-	p := newProgress(&out, "Working")
+	p := newProgress(Streams{Err: &out}, "Working")
 	p.now = func() time.Time { return at }
 	p.began, p.live.tty = at, true
 	p.show(1, 10)

@@ -19,7 +19,8 @@ type Report struct {
 	Stored   event.Seq   // newest event
 	Events   uint64      // readable and sound
 	Segments []SegmentReport
-	Problems []string // of meta.db and between segments
+	Problems []string    // of meta.db and between segments
+	Known    []KnownLoss // losses that Repair has reported
 }
 
 // SegmentReport is what Check found in one segment.
@@ -35,29 +36,33 @@ type SegmentReport struct {
 	Err    error       // why it could not be opened or read to its end; nil: it could
 }
 
-// OK reports whether nothing is wrong.
+// OK reports whether nothing is wrong. Losses that are known are not: they are
+// as they were when Repair reported them.
 func (r *Report) OK() bool {
 	for _, s := range r.Segments {
-		if len(s.Lost) > 0 || s.Err != nil {
+		if s.Err != nil {
 			return false
 		}
 	}
-	return len(r.Problems) == 0
+	return len(r.NewLosses()) == 0 && len(r.Problems) == 0
 }
 
 // Check reads through a whole journal that no process has open, and changes
 // nothing: every segment, every record's checksum, every seq, every key table,
 // and the journal's state. An error says that it could not be checked at all:
 // ErrMissing, a *LockedError, an *AccessError.
-func Check(dir string) (Report, error) {
-	r, err := check(dir)
+func Check(dir string) (Report, error) { return CheckWithProgress(dir, nil) }
+
+// CheckWithProgress is Check for someone who watches.
+func CheckWithProgress(dir string, p Progress) (Report, error) {
+	r, err := check(dir, p)
 	if err != nil {
 		return r, fmt.Errorf("check journal %s: %w", dir, explain(err, dir))
 	}
 	return r, nil
 }
 
-func check(dir string) (Report, error) {
+func check(dir string, p Progress) (Report, error) {
 	r := Report{Dir: dir}
 	if found, err := present(dir); err != nil {
 		return r, err
@@ -76,6 +81,7 @@ func check(dir string) (Report, error) {
 		return r, err
 	}
 	for i, s := range segments {
+		p.tell(uint64(s.first-segments[0].first), uint64(segments[len(segments)-1].first-segments[0].first))
 		var limit event.Seq
 		if i+1 < len(segments) {
 			limit = segments[i+1].first - 1
@@ -178,6 +184,7 @@ func (r *Report) checkMeta(dir string) {
 	m := meta{}
 	if err := f.view(func(tx *bolt.Tx) error {
 		// Visit every page: spaces of other parts too.
+		r.Known = readKnown(tx)
 		return errors.Join(m.load(tx), tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
 			return b.ForEach(func(key, stored []byte) error {
 				_, err := checkSum(key, stored)

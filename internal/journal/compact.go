@@ -25,7 +25,11 @@ type Compacted struct {
 // what a cursor has not passed. On return the space is free. It may be called
 // concurrently with everything else.
 func (j *Journal) Compact(keep time.Duration) (Compacted, error) {
-	c, err := j.compact(keep)
+	return j.compactWith(keep, nil)
+}
+
+func (j *Journal) compactWith(keep time.Duration, p Progress) (Compacted, error) {
+	c, err := j.compact(keep, p)
 	c.First = j.First()
 	c.Left = j.diskBytes() + diskBytes(filepath.Join(j.dir, metaName))
 	if c.Segments > 0 {
@@ -37,7 +41,7 @@ func (j *Journal) Compact(keep time.Duration) (Compacted, error) {
 	return c, nil
 }
 
-func (j *Journal) compact(keep time.Duration) (c Compacted, err error) {
+func (j *Journal) compact(keep time.Duration, p Progress) (c Compacted, err error) {
 	if keep <= 0 {
 		keep = math.MinInt64 // even what a clock that was set back calls young
 	}
@@ -61,6 +65,7 @@ func (j *Journal) compact(keep time.Duration) (c Compacted, err error) {
 		c.Segments++
 		c.Events += uint64(last + 1 - s.first)
 		c.Bytes += bytes
+		p.tell(c.Events, 0)
 	}
 	if c.Segments > 0 {
 		err = errors.Join(err, syncDir(j.dir))
@@ -85,11 +90,11 @@ func (j *Journal) passed() (*segment, event.Seq) {
 
 // Compact does to the journal of a stopped box what [Journal.Compact] does. It
 // opens it as a start would, with the repairs of a start.
-func Compact(dir string, keep time.Duration, o Options) (Compacted, error) {
+func Compact(dir string, keep time.Duration, o Options, p Progress) (Compacted, error) {
 	j, err := Open(dir, o)
 	if err != nil {
 		return Compacted{}, err
 	}
-	c, err := j.Compact(keep)
+	c, err := j.compactWith(keep, p)
 	return c, errors.Join(err, j.Close())
 }

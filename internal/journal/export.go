@@ -24,6 +24,12 @@ func (p Progress) tell(done, total uint64) {
 	}
 }
 
+// part is the progress of one of several passes over the same events, from the
+// first, 0, on.
+func (p Progress) part(pass, passes uint64) Progress {
+	return func(done, total uint64) { p.tell((pass*total+min(done, total))/passes, total) }
+}
+
 // Selection says which events to export; the zero value means all.
 type Selection struct {
 	After event.Seq  // only those behind it

@@ -11,6 +11,7 @@ import (
 // Repaired says what Repair found and what it left.
 type Repaired struct {
 	Before, After Report
+	Lost          []LostError   // that are gone and that no Repair has reported before
 	Salvaged      uint64        // events found whole in damaged segments
 	Quarantine    []Quarantined // damaged files kept for people, old ones too
 }
@@ -24,27 +25,31 @@ func (r *Repaired) Changed() bool { return !r.Before.OK() }
 // begins anew. Where history was lost a new epoch begins. A journal without
 // damage is left as it is. ErrMissing, ErrNewer or a *LockedError say why it
 // cannot.
-func Repair(dir string, o Options) (Repaired, error) {
-	r, err := repair(dir, o)
+//
+// What is gone for good it reports once, as Lost: from then on it is Known, and
+// a journal in which nothing else is wrong is OK. All of it is durable on return.
+func Repair(dir string, o Options, p Progress) (Repaired, error) {
+	r, err := repair(dir, o.withDefaults(), p)
 	if err != nil {
 		return r, fmt.Errorf("repair journal %s: %w", dir, err)
 	}
 	return r, nil
 }
 
-func repair(dir string, o Options) (r Repaired, err error) {
-	if r.Before, err = check(dir); err != nil {
+func repair(dir string, o Options, p Progress) (r Repaired, err error) {
+	const passes = 3
+	if r.Before, err = check(dir, p.part(0, passes)); err != nil {
 		return r, err
 	}
 	if r.Before.OK() {
 		r.After = r.Before
 		return r, nil
 	}
-	j, err := open(dir, o.withDefaults()) // repairs the state and the newest segment
+	j, err := open(dir, o) // repairs the state and the newest segment
 	if err != nil {
 		return r, err
 	}
-	j.mendAll()
+	j.mendAll(p.part(1, passes))
 	if err := j.Close(); err != nil {
 		return r, err
 	}
@@ -52,16 +57,20 @@ func repair(dir string, o Options) (r Repaired, err error) {
 	if r.Quarantine, err = listQuarantine(dir); err != nil {
 		return r, err
 	}
-	r.After, err = check(dir)
-	return r, err
+	if r.After, err = check(dir, p.part(2, passes)); err != nil {
+		return r, err
+	}
+	r.Lost = r.After.NewLosses()
+	return r, noteLosses(dir, &r.After, o.Now())
 }
 
 // mendAll salvages every segment in which there is damage.
-func (j *Journal) mendAll() {
+func (j *Journal) mendAll(p Progress) {
 	j.mu.RLock()
 	segments := slices.Clone(j.segments)
 	j.mu.RUnlock()
 	for i, s := range segments {
+		p.tell(uint64(s.first-segments[0].first), uint64(segments[len(segments)-1].first-segments[0].first))
 		last := j.Stored()
 		if i+1 < len(segments) {
 			last = segments[i+1].first - 1

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -44,15 +45,15 @@ func TestCompact(t *testing.T) {
 	if err := b.MoveCursor("uplink", 3000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Compact(b.dir, 0, o); err == nil {
+	if _, err := Compact(b.dir, 0, o, nil); err == nil {
 		t.Error("compacted beside a running box")
 	}
 	b.stop()
-	if c, err := Compact(b.dir, time.Hour, o); err != nil || c.Segments != 0 {
+	if c, err := Compact(b.dir, time.Hour, o, nil); err != nil || c.Segments != 0 {
 		t.Errorf("offline: %+v, %v", c, err)
 	}
 	now = now.Add(2 * time.Hour)
-	if c, err := Compact(b.dir, time.Hour, o); err != nil || c.Segments < 3 {
+	if c, err := Compact(b.dir, time.Hour, o, nil); err != nil || c.Segments < 3 {
 		t.Errorf("offline: %+v, %v", c, err)
 	}
 	b = start(t, b.dir, o)
@@ -62,13 +63,13 @@ func TestCompact(t *testing.T) {
 func TestRepair(t *testing.T) {
 	b := start(t, newJournal(t, small), small)
 	b.fill(1, 1500)
-	_, err := Repair(b.dir, small)
+	_, err := Repair(b.dir, small, nil)
 	if _, locked := errors.AsType[*LockedError](err); !locked {
 		t.Errorf("beside a running box: %v", err)
 	}
 	b.stop()
 	sound := dirContent(t, b.dir)
-	if r, err := Repair(b.dir, small); err != nil || r.Changed() || !r.After.OK() || r.After.Events != 1500 {
+	if r, err := Repair(b.dir, small, nil); err != nil || r.Changed() || !r.After.OK() || r.After.Events != 1500 {
 		t.Errorf("sound: %+v, %v", r, err)
 	}
 	for name, text := range dirContent(t, b.dir) {
@@ -93,7 +94,7 @@ func TestRepair(t *testing.T) {
 	if err != nil || before.OK() {
 		t.Fatal("no damage", err)
 	}
-	r, err := Repair(b.dir, small)
+	r, err := Repair(b.dir, small, nil)
 	if err != nil || !r.Changed() || len(r.Quarantine) != 1 || r.Salvaged == 0 || r.After.Events < before.Events {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -105,11 +106,86 @@ func TestRepair(t *testing.T) {
 	if r.After.Events+uint64(r.After.LostEvents()) != 1500 {
 		t.Errorf("%d events and %d lost", r.After.Events, r.After.LostEvents())
 	}
+	// What was reported once is known, and no fault.
+	if len(r.Lost) == 0 || r.After.LostEvents() == 0 {
+		t.Fatal("nothing is lost; the test needs a loss")
+	}
+	reported := r.Lost
+	after, err := Check(b.dir)
+	if err != nil || !after.OK() || len(after.Losses()) != len(reported) || after.LostEvents() != r.After.LostEvents() {
+		t.Errorf("after repair: %+v, %v", after, err)
+	}
+	for _, l := range after.Losses() {
+		if !after.KnownSince(&l).Equal(day) {
+			t.Errorf("%v is known since %v, want %v", &l, after.KnownSince(&l), day)
+		}
+	}
+	if again, err := Repair(b.dir, small, nil); err != nil || again.Changed() || len(again.Lost) > 0 {
+		t.Errorf("again: %+v, %v", again, err)
+	}
 	b = start(t, b.dir, small)
 	if good, lost := readable(t, b.Journal); uint64(good) != r.After.Events || lost != int(r.After.LostEvents()) {
 		t.Errorf("%d events and %d lost, not %d", good, lost, r.After.Events)
 	}
 	if next := b.append(1501); next.Seq != 1501 {
 		t.Errorf("next is %d", next.Seq)
+	}
+	file := backUp(t, b.Journal)
+	b.stop()
+
+	// A backup takes it along.
+	copied, _ := restored(t, file, small)
+	if c, err := Check(copied); err != nil || !c.OK() || c.LostEvents() != after.LostEvents() {
+		t.Errorf("restored: %+v, %v", c, err)
+	}
+
+	// New damage is none of it, in the same segment or in another.
+	for _, s := range segments[1:3] {
+		zero(t, s.path, 5*pageSize, 3*pageSize)
+		r, err := Repair(b.dir, small, nil)
+		if err != nil || !r.Changed() || len(r.Lost) == 0 || !r.After.OK() {
+			t.Fatalf("%s: %+v, %v", s.path, r, err)
+		}
+		for _, l := range r.Lost {
+			if l.From < s.first || !r.After.KnownSince(&l).Equal(day) {
+				t.Errorf("%s: lost %v", s.path, &l)
+			}
+		}
+	}
+}
+
+// zero overwrites a part of a file.
+func zero(t *testing.T, path string, at, n int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, n), at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOnlyFinalLossesAreKnown: what may yet be salvaged is reported again.
+func TestOnlyFinalLossesAreKnown(t *testing.T) {
+	b := start(t, newJournal(t, small), small)
+	b.fill(1, 10)
+	b.stop()
+	r := Report{First: 5, Known: []KnownLoss{{From: 2, To: 4}, {From: 6, To: 7, Since: day}}, Segments: []SegmentReport{{Lost: []LostError{
+		{From: 6, To: 7, Err: errSalvaged}, {From: 9, To: 9}, {From: 11, To: 12, Err: errSalvaged}, {From: 20, To: 30, Err: ErrDamaged},
+	}}}}
+	if err := noteLosses(b.dir, &r, day.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := Check(b.dir)
+	if err != nil || !slices.Equal(found.Known, []KnownLoss{{9, 9, day.Add(time.Hour)}, {11, 12, day.Add(time.Hour)}}) {
+		t.Errorf("noted %v, %v", found.Known, err)
+	}
+	if fresh := r.NewLosses(); len(fresh) != 1 || fresh[0].From != 20 {
+		t.Errorf("still new: %v", fresh)
+	}
+	if r.OK() {
+		t.Error("a loss that is not final is no fault")
 	}
 }
