@@ -178,7 +178,7 @@ func (b *book) saleOf(who string, seen []byte) *sale {
 	return s
 }
 
-// hear notes what the listener hears, live or the end of its connection.
+// hear notes an event that the listener is shown.
 func (b *book) hear(payload []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -187,6 +187,18 @@ func (b *book) hear(payload []byte) {
 	}
 }
 
+// hearSynced compares what the box says of the back-end to what that has.
+func (b *book) hearSynced(payload []byte) {
+	var status struct{ SyncedThrough event.Seq }
+	err := json.Unmarshal(payload, &status)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil || status.SyncedThrough > b.cloud {
+		b.broken("I7: the back-end has %d, the box says %s", b.cloud, payload)
+	}
+}
+
+// hungUp notes that the listener's connection has ended.
 func (b *book) hungUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
