@@ -102,7 +102,7 @@ func (t *till) settle(ctx context.Context, s *sale, again bool) *simulate.Client
 			t.answered()
 			return c
 		case err == nil:
-			t.pause(ctx, c, time.Duration(r.RetryAfterMs)*time.Millisecond)
+			pause(ctx, c.Done(), time.Duration(r.RetryAfterMs)*time.Millisecond)
 		case ctx.Err() == nil:
 			<-c.Done() // its end is why there was no answer
 		}
@@ -112,13 +112,13 @@ func (t *till) settle(ctx context.Context, s *sale, again bool) *simulate.Client
 	}
 }
 
-// pause waits as long as the box asked, or until it is gone.
-func (t *till) pause(ctx context.Context, c *simulate.Client, d time.Duration) {
+// pause waits, but not when the connection or everything has ended.
+func pause(ctx context.Context, gone <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-c.Done():
+	case <-gone:
 	case <-ctx.Done():
 	}
 }
@@ -143,38 +143,46 @@ func (t *till) send(ctx context.Context, c *simulate.Client, s *sale) (reply, er
 	return r, nil
 }
 
-// newListener returns a dashboard that hears all that is sold.
-func newListener(l *life) *simulate.Reconnecting {
-	return simulate.NewReconnecting(simulate.ReconnectConfig{
-		Client: simulate.ClientConfig{
-			URL: l.box.URL(), Auth: map[string]any{"token": l.box.Token(event.Manager, "boss", "")},
-			OnEvent: func(name string, payload json.RawMessage) {
-				switch {
-				case strings.HasPrefix(name, "payment_"), strings.HasPrefix(name, "order_"): // what is sold
-					l.book.hear(payload)
-				case name == "sync_status":
-					l.book.hearSynced(payload)
-				}
-			},
+// listen is a dashboard that hears all that is sold. Every other time it is
+// somebody new, who is shown what happens from then on; else it is the same
+// again, and is first shown what it missed.
+func (l *life) listen(ctx context.Context) error {
+	for n := 0; ctx.Err() == nil; n++ {
+		who := "boss"
+		if n%2 == 0 {
+			who = fmt.Sprintf("visitor-%d", n)
+		}
+		c, err := simulate.Dial(ctx, simulate.ClientConfig{
+			URL: l.box.URL(), Auth: map[string]any{"token": l.box.Token(event.Manager, who, "")},
+			OnEvent: l.hear,
 			OnState: func(connected bool, _ error) {
 				if !connected {
 					l.book.hungUp()
 				}
 			},
-		},
-		Backoff: soon(),
-		OnConnect: func(ctx context.Context, c *simulate.Client) error {
-			ctx, cancel := context.WithTimeout(ctx, ask)
-			defer cancel()
-			raw, err := c.EmitAck(ctx, "join_room", map[string]string{"roomType": "venue", "venueId": Venue})
-			if err != nil {
-				return err
-			}
-			var r reply
-			if err := json.Unmarshal(raw, &r); err != nil || !r.Success {
-				return errors.Join(err, fmt.Errorf("join venue: %s", raw))
-			}
-			return nil
-		},
-	})
+		})
+		if refused, ok := errors.AsType[*simulate.ConnectError](err); ok {
+			return refused
+		}
+		if err != nil { // the box is down
+			pause(ctx, nil, 20*time.Millisecond)
+			continue
+		}
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+		}
+		_ = c.Close() // the box may be dead
+	}
+	return nil
+}
+
+// hear takes what is sold, and what the box says of the cloud.
+func (l *life) hear(name string, payload json.RawMessage) {
+	switch {
+	case strings.HasPrefix(name, "payment_"), strings.HasPrefix(name, "order_"):
+		l.book.hear(payload)
+	case name == "sync_status":
+		l.book.hearSynced(payload)
+	}
 }
