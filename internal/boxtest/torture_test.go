@@ -144,7 +144,7 @@ func (l *life) lead(kills int) {
 	for n := range tills {
 		stay(fmt.Sprintf("till %d", n), newTill(l, n).run)
 	}
-	stay("the listener", newListener(l).Run)
+	stay("the listener", l.listen)
 
 	moments := []func(){l.starting, l.answering, l.working, l.rolling, l.draining, l.stopping}
 	var next []int
