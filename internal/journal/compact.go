@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -47,45 +46,20 @@ func (j *Journal) compact(keep time.Duration, p Progress) (c Compacted, err erro
 	}
 	j.trimming.Lock()
 	defer j.trimming.Unlock()
-	for err == nil {
-		s, last := j.passed()
+	for {
+		s, last, _ := j.passed()
 		if s == nil || s.age(j.o.Now()) <= keep {
-			break
+			return c, nil
 		}
 		bytes := diskBytes(s.path)
-		if err = os.Remove(s.path); err != nil { // its readers keep it until they are done
-			break
+		if err := j.deleteOldest(s); err != nil {
+			return c, err
 		}
-		j.mu.Lock()
-		j.segments = j.segments[1:]
-		j.counts.Trimmed++
-		j.mu.Unlock()
-		j.pool.forget(s)
-		s.kill(errTrimmed)
 		c.Segments++
 		c.Events += uint64(last + 1 - s.first)
 		c.Bytes += bytes
 		p.tell(c.Events, 0)
 	}
-	if c.Segments > 0 {
-		err = errors.Join(err, syncDir(j.dir))
-	}
-	return c, err
-}
-
-// passed returns the oldest segment and its last seq if every cursor has passed
-// it and it is not the newest.
-func (j *Journal) passed() (*segment, event.Seq) {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	if len(j.segments) < 2 {
-		return nil, 0
-	}
-	last := j.segments[1].first - 1
-	if _, hindmost, _, ok := j.meta.snapshot(); ok && hindmost < last {
-		return nil, 0
-	}
-	return j.segments[0], last
 }
 
 // Compact does to the journal of a stopped box what [Journal.Compact] does. It

@@ -42,11 +42,6 @@ func (j *Journal) trimLoop(ctx context.Context) {
 // past retention, by age or because the journal is larger than it should be, or
 // before their time when room is short, and returns how many. The newest
 // segment always stays. Run trims by itself.
-//
-//	forget the segment, unlink, fsync directory    crash: it is there again
-//
-// Oldest first, each durable before the next, so that no crash or power cut in
-// between leaves a hole.
 func (j *Journal) Trim() (deleted int, err error) {
 	j.trimming.Lock()
 	defer j.trimming.Unlock()
@@ -56,50 +51,71 @@ func (j *Journal) Trim() (deleted int, err error) {
 	for {
 		s := j.trimmable()
 		if s == nil {
-			break
+			return deleted, nil
 		}
-		j.mu.Lock()
-		j.segments = j.segments[1:]
-		j.mu.Unlock()
-		j.pool.forget(s)
-		s.kill(errTrimmed) // waits for its readers
-		if err := os.Remove(s.path); err != nil {
-			// It is still there, and the next to go: a later one first would
-			// leave a hole.
-			j.mu.Lock()
-			j.segments = append([]*segment{{path: s.path, first: s.first, pool: s.pool}}, j.segments...)
-			j.mu.Unlock()
-			return deleted, fmt.Errorf("trim segment %d: %w", s.first, err)
+		if err := j.deleteOldest(s); err != nil {
+			return deleted, err
 		}
 		deleted++
-		j.mu.Lock()
-		j.counts.Trimmed++
-		j.mu.Unlock()
-		if err := syncDir(j.dir); err != nil {
-			return deleted, fmt.Errorf("trim segment %d: %w", s.first, err)
-		}
 	}
-	return deleted, nil
+}
+
+// deleteOldest deletes the oldest segment; j.trimming is held.
+//
+//	forget the segment, unlink, fsync directory    crash: it is there again
+//
+// Oldest first, each durable before the next, so that no crash or power cut in
+// between leaves a hole.
+func (j *Journal) deleteOldest(s *segment) error {
+	j.mu.Lock()
+	j.segments = j.segments[1:]
+	j.mu.Unlock()
+	j.pool.forget(s)
+	s.kill(errTrimmed) // waits for its readers
+	if err := os.Remove(s.path); err != nil {
+		// It is still there, and the next to go: a later one first would
+		// leave a hole.
+		j.mu.Lock()
+		j.segments = append([]*segment{{path: s.path, first: s.first, pool: s.pool}}, j.segments...)
+		j.mu.Unlock()
+		return fmt.Errorf("trim segment %d: %w", s.first, err)
+	}
+	j.mu.Lock()
+	j.counts.Trimmed++
+	j.mu.Unlock()
+	if err := syncDir(j.dir); err != nil {
+		return fmt.Errorf("trim segment %d: %w", s.first, err)
+	}
+	return nil
+}
+
+// passed returns the oldest segment and its last seq if every cursor has passed
+// it and it is not the newest; followed says that there is a cursor.
+func (j *Journal) passed() (s *segment, last event.Seq, followed bool) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if len(j.segments) < 2 {
+		return nil, 0, false
+	}
+	last = j.segments[1].first - 1
+	_, hindmost, _, followed := j.meta.snapshot()
+	if followed && hindmost < last {
+		return nil, 0, true
+	}
+	return j.segments[0], last, followed
 }
 
 // trimmable returns the oldest segment if it may go.
 func (j *Journal) trimmable() *segment {
-	j.mu.RLock()
-	if len(j.segments) < 2 {
-		j.mu.RUnlock()
-		return nil
-	}
-	s, last := j.segments[0], j.segments[1].first-1
-	j.mu.RUnlock()
-	_, hindmost, _, ok := j.meta.snapshot()
-	if ok && hindmost < last {
+	s, _, followed := j.passed()
+	if s == nil {
 		return nil
 	}
 	if s.age(j.o.Now()) > j.o.RetainFor || j.diskBytes() > j.o.RetainBytes {
 		return s
 	}
 	// Where nobody follows, nobody else has it: then it stays its time.
-	if ok && j.measure() >= LevelTrim {
+	if followed && j.measure() >= LevelTrim {
 		return s
 	}
 	return nil

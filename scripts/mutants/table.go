@@ -178,7 +178,7 @@ func mutants() []mutant {
 		},
 		{
 			"trimmed past a cursor", "trim.go",
-			`ok && hindmost < last {`,
+			`followed && hindmost < last {`,
 			`ok && hindmost > last {`,
 			powercut, "TestJournalSurvives",
 		},
