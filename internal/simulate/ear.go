@@ -64,7 +64,7 @@ func newEar(venue, own string) *ear {
 func (e *ear) hear(name string, payload json.RawMessage) {
 	kind := event.Kind(name)
 	row, known := event.Lookup(kind)
-	if !known {
+	if !known || row.Family == event.Session {
 		return
 	}
 	o, err := event.ParseObject(payload)
