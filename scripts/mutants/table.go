@@ -179,7 +179,7 @@ func mutants() []mutant {
 		{
 			"trimmed past a cursor", "trim.go",
 			`followed && hindmost < last {`,
-			`ok && hindmost > last {`,
+			`followed && hindmost > last {`,
 			powercut, "TestJournalSurvives",
 		},
 		{
