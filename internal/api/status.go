@@ -30,6 +30,7 @@ type LANStatus struct {
 	Address    string         `json:"address"`
 	Clients    int            `json:"clients"`
 	Terminals  int            `json:"terminals"`
+	Behind     int            `json:"behind"` // clients that read too slowly to be live
 	Roles      map[string]int `json:"roles"`
 	Accepted   uint64         `json:"accepted"`   // events stored for clients since the start
 	Refused    uint64         `json:"refused"`    // events answered with an error

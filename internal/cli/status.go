@@ -96,7 +96,11 @@ func askStatus(ctx context.Context, c *api.Client) (api.Status, error) {
 func printStatus(w io.Writer, st api.Status) error {
 	p := &printer{w: w}
 	p.line("Box      %s of venue %s, version %s, up %s", st.Box, st.Venue, st.Version, ago(st.UptimeMs))
-	p.line("LAN      %s: %s, %s", st.LAN.Address, plural(st.LAN.Clients, "client"), plural(st.LAN.Terminals, "terminal"))
+	behind := ""
+	if st.LAN.Behind > 0 {
+		behind = fmt.Sprintf(", %d of them read too slowly to be live", st.LAN.Behind)
+	}
+	p.line("LAN      %s: %s, %s%s", st.LAN.Address, plural(st.LAN.Clients, "client"), plural(st.LAN.Terminals, "terminal"), behind)
 	if st.Boxes.State != "off" {
 		p.line("Boxes    %s", describeBoxes(st.Boxes))
 	}

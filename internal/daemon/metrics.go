@@ -65,6 +65,10 @@ func newBoxCollector(d *Daemon) *boxCollector {
 
 	labels(prometheus.GaugeValue, "connections", "Socket.IO sessions now, by role.", "role",
 		func(s *snapshot) map[string]float64 { return floats(s.status.LAN.Roles) })
+	gauge("sessions_behind", "Sessions that read too slowly to be live now.", func(s *snapshot) float64 { return float64(s.lan.Behind) })
+	counter("sessions_fell_behind_total", "Times a session read too slowly to stay live.", func(s *snapshot) float64 { return float64(s.lan.FellBehind) })
+	counter("sessions_caught_up_total", "Times such a session was live again.", func(s *snapshot) float64 { return float64(s.lan.CaughtUp) })
+	gauge("session_backlog_bytes", "What waits to be read by the session for which most waits.", func(s *snapshot) float64 { return float64(s.lan.Backlog) })
 	counter("connections_total", "Socket.IO sessions begun.", func(s *snapshot) float64 { return float64(s.lan.Connections) })
 	labels(prometheus.CounterValue, "connection_rejects_total", "Connections refused or closed by the box.", "reason",
 		func(s *snapshot) map[string]float64 { return floats(s.lan.Refused) })
@@ -73,6 +77,7 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	labels(prometheus.CounterValue, "events_refused_total", "Events answered with an error.", "code",
 		func(s *snapshot) map[string]float64 { return floats(s.lan.Rejected) })
 	counter("events_volatile_total", "Logs and heartbeats passed on without storing.", func(s *snapshot) float64 { return float64(s.lan.Volatile) })
+	counter("events_volatile_skipped_total", "Copies of them not given to sessions that were behind.", func(s *snapshot) float64 { return float64(s.lan.Skipped) })
 	counter("events_delivered_total", "Messages handed to clients' transports.", func(s *snapshot) float64 { return float64(s.lan.Sent) })
 	counter("events_replayed_total", "Messages sent again to clients that came back.", func(s *snapshot) float64 { return float64(s.lan.Replayed) })
 	counter("events_expired_total", "Stored events not shown because they were past their expiry.", func(s *snapshot) float64 { return float64(s.lan.Expired) })

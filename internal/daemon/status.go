@@ -89,7 +89,7 @@ func (d *Daemon) lanStatus() api.LANStatus {
 		refused += n
 	}
 	return api.LANStatus{
-		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Roles: roles,
+		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Behind: int(s.Behind), Roles: roles,
 		Accepted: count(s.Accepted), Refused: count(refused), Duplicates: count(s.Duplicates), Delivered: count(s.Sent),
 	}
 }

@@ -94,6 +94,8 @@ func (f *fanout) relay(m span.Message) {
 	}
 	if row, ok := event.Lookup(event.Kind(m.Event)); !ok || !row.Volatile {
 		f.elsewhere()
+	} else {
+		s.counters.skipped.Add(s.counters.behind.Load())
 	}
 	_ = s.io.Local().To(roomsOf(m.To)...).Except(roomsOf(m.Except)...).Emit(m.Event, json.RawMessage(m.Payload))
 }

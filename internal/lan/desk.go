@@ -2,6 +2,7 @@ package lan
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 	"time"
 
@@ -199,13 +200,18 @@ func (d *desk) work(ctx context.Context) {
 			if spans {
 				op = d.server.io.To()
 			}
-			_ = op.To(d.server.rooms.everyone()).Emit(string(kind), object(
-				event.Text("correlationId", event.NewCorrelationID()),
-				event.Text("timestamp", event.FormatTime(now)),
-				event.Text("venueId", d.server.cfg.Venue),
-			))
+			_ = op.To(d.server.rooms.everyone()).Emit(string(kind), d.server.refreshBody(now))
 		}
 	}
+}
+
+// refreshBody is what dashboards that are to fetch anew are told.
+func (s *Server) refreshBody(now time.Time) json.RawMessage {
+	return object(
+		event.Text("correlationId", event.NewCorrelationID()),
+		event.Text("timestamp", event.FormatTime(now)),
+		event.Text("venueId", s.cfg.Venue),
+	)
 }
 
 // deliver writes to a terminal what waits for it. The try is on disk first:

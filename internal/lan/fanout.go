@@ -48,6 +48,8 @@ type fanout struct {
 
 	roles map[event.Role]*atomic.Int64
 
+	crowds atomic.Bool // too much waits for somebody
+
 	failing bool // the last read failed; owned by run
 
 	mu          sync.Mutex    // guards below
@@ -163,6 +165,7 @@ func (f *fanout) run(ctx context.Context) {
 
 // batch shows the next events; more says that there may be others.
 func (f *fanout) batch() (more bool, err error) {
+	f.retire()
 	events, err := f.server.journal.Read(f.seen(), batchEvents, batchBytes)
 	if err != nil {
 		f.server.counters.readErrors.Add(1)
@@ -184,6 +187,7 @@ func (f *fanout) batch() (more bool, err error) {
 		}
 		f.server.guard("fan-out", func() { f.show(e, now) })
 		f.shown.Store(uint64(e.Seq))
+		f.retire()
 	}
 	return len(events) > 0 && f.seen() < f.server.journal.Stored(), nil
 }
@@ -326,18 +330,12 @@ func (f *fanout) enter(fol *follower) bool {
 	if sess.gone {
 		return true
 	}
-	list := []socket.Room{
-		s.rooms.everyone(), s.rooms.role(sess.grant.Role), s.rooms.user(sess.grant.Subject), socket.Room(sess.self),
-	}
-	if sess.terminal != "" {
-		list = append(list, s.rooms.terminal(sess.terminal))
-	}
-	for p := range sess.places {
-		list = append(list, s.placeRoom(p))
-	}
-	sess.io.Join(list...)
+	sess.io.Join(sess.rooms()...)
 	sess.admitted = true
 	sess.behind.Store(nil)
+	if fol.fell {
+		f.caughtUp(sess)
+	}
 	if sess.relays != f.relays.Load() { // before it was in its rooms
 		sess.emit(syncRequired, s.loss(lossElsewhere, 0, 0))
 	}
@@ -345,7 +343,25 @@ func (f *fanout) enter(fol *follower) bool {
 	if n := f.roles[sess.grant.Role]; n != nil {
 		n.Add(1)
 	}
+	if sess.link.waiting() > maxBacklog/2 { // which was said while it was no matter
+		f.crowded()
+	}
 	return true
+}
+
+// rooms lists the rooms a session belongs to. sess.mu is held.
+func (sess *session) rooms() []socket.Room {
+	r := sess.server.rooms
+	list := []socket.Room{
+		r.everyone(), r.role(sess.grant.Role), r.user(sess.grant.Subject), socket.Room(sess.self),
+	}
+	if sess.terminal != "" {
+		list = append(list, r.terminal(sess.terminal))
+	}
+	for p := range sess.places {
+		list = append(list, sess.server.placeRoom(p))
+	}
+	return list
 }
 
 // hears reports whether a session belongs to an audience, and whether it is

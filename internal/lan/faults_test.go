@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -89,16 +90,21 @@ func TestWriteDeadline(t *testing.T) {
 }
 
 // TestStalledPoller has a client that logs in by polling and polls no more. The
-// library keeps what is for it without end.
+// library keeps what is for it without end; here it falls behind, and its
+// heartbeat ends it.
 func TestStalledPoller(t *testing.T) {
-	b := start(t)
+	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 500*time.Millisecond, time.Second })
 	witness := b.as(event.Viewer)
 	b.poll(t)
 	pad := strings.Repeat("x", 100_000)
 	for n := range 20 {
 		b.journal.append(event.Event{Kind: "menu_updated", Payload: fmt.Appendf(nil, `{"n":%d,"pad":%q}`, n, pad)})
 	}
-	until(t, "it is dropped", func() bool { return b.Stats().Refused["slow_reader"] == 1 })
+	until(t, "it is behind", func() bool { return b.Stats().FellBehind == 1 })
+	if n := b.Stats().Backlog; n > 1<<20 {
+		t.Errorf("%d bytes wait for it", n)
+	}
+	until(t, "it is dropped", func() bool { return b.Stats().Refused["stalled_reader"] == 1 })
 	until(t, "and gone", func() bool { return b.Connections().ConnectionStats.Total == 1 })
 	b.quiet(witness)
 }

@@ -31,12 +31,14 @@ const (
 	maxPlan = 4096 // replayed events looked for at once
 )
 
-// followers are the sessions that are behind: each reads the journal from its
-// own place until the fan-out takes it over. One goroutine serves them all in
+// followers are the sessions that are behind, since they were away or read too
+// slowly: each reads the journal from its own place until the fan-out takes it
+// over. One goroutine serves them all in
 // turn and waits for nobody: a follower gets more once its connection has
 // written what it got, so a slow one costs one batch of memory.
 //
 //	recovered:  place the client names ──► every event of its rooms ──► fan-out
+//	slow:       what it was shown last ──► every event of its rooms ──► fan-out
 //	others:     proven position ─► survey ─► what is worth replaying, marked and
 //	            paced ─► what came meanwhile ──► fan-out
 type followers struct {
@@ -52,6 +54,7 @@ type followers struct {
 type follower struct {
 	sess *session
 	at   atomic.Uint64 // it was sent all up to here, as far as it is for it
+	fell bool          // it was live, and read too slowly; set once
 
 	// Of one that was not recovered.
 	own     bool      // it has a position of its own

@@ -17,8 +17,9 @@ import (
 
 // maxBacklog is how much may wait for one client to read it, in bytes: in its
 // [wire.Transport], or in the library's queues, which have no bound of their
-// own. A client beyond it is dropped: it reconnects and is replayed what it
-// missed, which is cheaper than its memory.
+// own. Beyond half of it a client falls behind (see [fanout.retire]); what may
+// still come to it then are answers and its share of the journal. One that goes
+// beyond all of it is dropped: it reconnects and is given what it missed.
 const maxBacklog = 1 << 20
 
 // link is one transport connection: what the library does not keep about it.
@@ -27,10 +28,11 @@ const maxBacklog = 1 << 20
 //	     │                                                               │
 //	     └── a PING notes what was shown before it ── a PONG proves it ◄─┘
 type link struct {
-	server *Server
-	conn   engine.Socket
-	busy   atomic.Bool  // has a session, or one is being made
-	silent atomic.Int64 // since when it has none, Unix milliseconds
+	server  *Server
+	conn    engine.Socket
+	request requestTokens
+	busy    atomic.Bool  // has a session, or one is being made
+	silent  atomic.Int64 // since when it has none, Unix milliseconds
 
 	session atomic.Pointer[session] // once connected
 
@@ -38,6 +40,7 @@ type link struct {
 	queued  int        // bytes created and not written
 	writing int        // of them, bytes with the transport
 	slow    bool       // was found beyond maxBacklog
+	crowded bool       // was found beyond half of it
 	suspect bool       // had a closed transport at the last sweep
 	pinged  bool
 	noted   event.Seq // what was shown when the last ping was made
@@ -49,7 +52,7 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	if l, ok := s.links.Load(conn.Id()); ok {
 		return l.(*link)
 	}
-	l, loaded := s.links.LoadOrStore(conn.Id(), &link{server: s, conn: conn})
+	l, loaded := s.links.LoadOrStore(conn.Id(), &link{server: s, conn: conn, request: tokensIn(conn.Request().Request())})
 	if !loaded {
 		l.(*link).silent.Store(time.Now().UnixMilli())
 		l.(*link).watch()
@@ -105,18 +108,22 @@ func (l *link) created(args []any) {
 		l.server.counters.sent.Add(1)
 	}
 	l.queued += size(p)
-	if l.queued > maxBacklog && !l.slow {
+	switch {
+	case l.queued > maxBacklog && !l.slow:
 		l.slow = true
-		l.server.tooSlow(l.conn.RemoteAddress())
+		l.server.tooSlow(reasonSlow, l.conn.RemoteAddress())
 		l.server.jobs.add(l.drop)
+	case l.queued > maxBacklog/2 && !l.crowded:
+		l.crowded = true
+		l.server.fan.crowded()
 	}
 }
 
 // tooSlow counts and logs a client that is dropped for what waits for it.
-func (s *Server) tooSlow(address string) {
-	s.counters.refuse(reasonSlow)
+func (s *Server) tooSlow(reason, address string) {
+	s.counters.refuse(reason)
 	s.jobs.add(func() {
-		s.log.Warn("client reads too slowly, dropped", "address", hostOf(address))
+		s.log.Warn("client reads too slowly, dropped", "reason", reason, "address", hostOf(address))
 	})
 }
 
@@ -139,6 +146,7 @@ func (l *link) drained() {
 	defer l.mu.Unlock()
 	l.queued -= min(l.writing, l.queued)
 	l.writing = 0
+	l.crowded = l.queued > maxBacklog/2
 }
 
 func (l *link) ponged() {

@@ -66,6 +66,7 @@ type Config struct {
 	HeaderTimeout  time.Duration // 10 s, for the header of a request
 	BodyTimeout    time.Duration // 30 s, for its body
 	ConnectTimeout time.Duration // 5 s, from the transport to the session
+	StallTimeout   time.Duration // 30 s, without taking any of what waits for it
 
 	Cloud Cloud // nil: none is configured
 
@@ -106,6 +107,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
+	}
+	if c.StallTimeout == 0 {
+		c.StallTimeout = 30 * time.Second
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -241,9 +245,16 @@ func (s *Server) serveSocketIO() {
 	s.wire = wire.New(wire.Config{
 		MaxPayload:   maxFrame,
 		MaxBacklog:   maxBacklog,
-		WriteTimeout: writeTimeout,
+		WriteTimeout: s.cfg.StallTimeout,
 		PollTimeout:  s.cfg.PingInterval + s.cfg.PingTimeout + pollGrace,
-		OnOverflow:   func(t *wire.Transport) { s.tooSlow(t.RemoteAddr().String()) },
+		OnBacklog:    func(*wire.Transport) { s.fan.crowded() },
+		OnDrop: func(t *wire.Transport, why wire.Reason) {
+			reason := reasonSlow
+			if why == wire.Stalled {
+				reason = reasonStalled
+			}
+			s.tooSlow(reason, t.RemoteAddr().String())
+		},
 	})
 	o := socket.DefaultServerOptions()
 	o.SetTransports(types.NewSet(socket.Polling, socket.WebSocket))

@@ -166,6 +166,8 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	if sess.admitted {
 		s.fan.absent(sess.grant.Role)
 	}
+	fol := sess.behind.Load()
+	fell := fol != nil && fol.fell
 	places := sess.places
 	sess.places = make(map[place]struct{})
 	sess.link.session.CompareAndSwap(sess, nil)
@@ -181,6 +183,12 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	why := "closed before it was let in"
 	if len(reason) > 0 {
 		why, _ = reason[0].(string)
+	}
+	if fell {
+		s.counters.behind.Add(-1)
+		if why == "ping timeout" || why == "transport error" {
+			s.counters.refuse(reasonStalled) // the library was the first to notice
+		}
 	}
 	s.log.Info("client disconnected", "sid", sess.sid, "user", sess.grant.Subject, "reason", why)
 }

@@ -19,7 +19,8 @@ const (
 	reasonTerminal    = "terminal_mismatch"
 	reasonFailures    = "failed_handshakes"
 	reasonTwice       = "second_connect"
-	reasonSlow        = "slow_reader"
+	reasonSlow        = "slow_reader"    // more waited for it than may
+	reasonStalled     = "stalled_reader" // it took nothing of what waited for it
 	reasonRevoked     = "grant_ended"
 	reasonAdmission   = "not_admitted"
 	reasonDevice      = "device_sockets" // the terminal has newer ones
@@ -31,7 +32,8 @@ const (
 	reasonAccept      = "accept_failed"
 )
 
-// Stats counts what happened since the start. All counters only grow.
+// Stats counts what happened since the start. All counters only grow, Behind and
+// Backlog, which tell of now, do not.
 type Stats struct {
 	Connections int64            `json:"connections"` // sessions begun
 	Refused     map[string]int64 `json:"refused"`     // connections refused or closed by the box, by reason
@@ -54,6 +56,14 @@ type Stats struct {
 	ReadErrors  int64 `json:"readErrors"`  // journal reads that failed
 	SaveErrors  int64 `json:"saveErrors"`  // positions that could not be saved
 
+	// Behind is how many sessions are behind now: what waited for them to read
+	// it became too much, so they go on from the journal as fast as they read.
+	Behind     int64 `json:"behind"`
+	FellBehind int64 `json:"fellBehind"` // times a session fell behind
+	CaughtUp   int64 `json:"caughtUp"`   // times one that did was live again
+	Skipped    int64 `json:"skipped"`    // copies of volatile events not given to sessions that were behind
+	Backlog    int64 `json:"backlog"`    // bytes that wait now for the client for which most waits
+
 	WriteErrors int64 `json:"writeErrors"` // packets that could not be encoded
 	Delayed     int64 `json:"delayed"`     // failed handshakes whose answer was held back
 	Panics      int64 `json:"panics"`      // contained in our callbacks
@@ -71,8 +81,9 @@ type Stats struct {
 type counters struct {
 	connections, accepted, duplicates, unknown, volatile, debounced atomic.Int64
 	fannedOut, expired, replayed, forgotten, sent, waits            atomic.Int64
-	recovered, unrecovered                                          atomic.Int64
 	readErrors, saveErrors, writeErrors, delayed, panics, swept     atomic.Int64
+	recovered, unrecovered                                          atomic.Int64
+	behind, fellBehind, caughtUp, skipped                           atomic.Int64
 
 	mu       sync.Mutex // guards below
 	refused  map[string]int64
@@ -121,10 +132,12 @@ func (s *Server) Stats() Stats {
 		Accepted: c.accepted.Load(), Duplicates: c.duplicates.Load(), Rejected: rejected,
 		Unknown: c.unknown.Load(), Volatile: c.volatile.Load(), Debounced: c.debounced.Load(),
 		FannedOut: c.fannedOut.Load(), Expired: c.expired.Load(), Replayed: c.replayed.Load(),
-		Recovered: c.recovered.Load(), Unrecovered: c.unrecovered.Load(),
 		Forgotten: c.forgotten.Load(), Sent: c.sent.Load() + wired.Frames, Waits: c.waits.Load(),
+		Recovered: c.recovered.Load(), Unrecovered: c.unrecovered.Load(),
 		ReadErrors: c.readErrors.Load(), SaveErrors: c.saveErrors.Load(),
 		WriteErrors: c.writeErrors.Load(), Delayed: c.delayed.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
+		Behind: c.behind.Load(), FellBehind: c.fellBehind.Load(), CaughtUp: c.caughtUp.Load(), Skipped: c.skipped.Load(),
+		Backlog: s.backlog(),
 		Starved: starved, Shown: s.fan.seen(),
 	}
 }

@@ -127,5 +127,6 @@ func (sess *session) tell(kind event.Kind, members []event.Member, o event.Objec
 	members = append(members,
 		event.Text("correlationId", event.NewCorrelationID()), event.Text("venueId", sess.grant.Venue))
 	s.counters.volatile.Add(1)
+	s.counters.skipped.Add(s.counters.behind.Load())
 	_ = s.io.To(s.rooms.everyone()).Emit(string(kind), json.RawMessage(o.With(members...)))
 }

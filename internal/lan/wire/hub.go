@@ -16,24 +16,36 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-// Config says how to carry. All of it has a default but OnOverflow.
+// Config says how to carry. All of it has a default; the callbacks may be called
+// on any goroutine, must not block and must not send.
 type Config struct {
 	MaxPayload   int           // bytes of a message a client may send; 1,000,000
 	MaxBacklog   int           // bytes that may wait for one client to read them; 1 MiB
-	WriteTimeout time.Duration // how long a client may take nothing of them; 10 s
+	WriteTimeout time.Duration // how long a client may take nothing of them; 30 s
 	PollTimeout  time.Duration // how long a poll may wait; 60 s
 
-	// OnOverflow is called when more waits for a client than may, once, before
-	// its connection is closed. It may be called on any goroutine, must not
-	// block and must not send.
-	OnOverflow func(*Transport)
+	// OnBacklog is called when more than half of MaxBacklog comes to wait for a
+	// client; what it would be sent from now on may better be kept elsewhere.
+	OnBacklog func(*Transport)
+	// OnDrop is called when a client is given up, once, before its connection is
+	// closed.
+	OnDrop func(*Transport, Reason)
 }
+
+// Reason is why a client was given up.
+type Reason int
+
+// The reasons.
+const (
+	Overflow Reason = iota // more waits for it than MaxBacklog
+	Stalled                // it took nothing for WriteTimeout
+)
 
 // Stats counts what happened since the start. All counters only grow.
 type Stats struct {
 	Frames  int64 // frames of broadcasts, one per receiver; what the library wrote is not in it
 	Stalls  int64 // times a client did not read and a goroutine waited for it
-	Dropped int64 // clients dropped for a backlog beyond MaxBacklog
+	Dropped int64 // clients given up, for either [Reason]
 	Large   int64 // clients dropped for a message beyond MaxPayload
 }
 
@@ -74,13 +86,16 @@ func New(cfg Config) *Hub {
 		cfg.MaxBacklog = 1 << 20
 	}
 	if cfg.WriteTimeout == 0 {
-		cfg.WriteTimeout = 10 * time.Second
+		cfg.WriteTimeout = 30 * time.Second
 	}
 	if cfg.PollTimeout == 0 {
 		cfg.PollTimeout = time.Minute
 	}
-	if cfg.OnOverflow == nil {
-		cfg.OnOverflow = func(*Transport) {}
+	if cfg.OnBacklog == nil {
+		cfg.OnBacklog = func(*Transport) {}
+	}
+	if cfg.OnDrop == nil {
+		cfg.OnDrop = func(*Transport, Reason) {}
 	}
 	h := &Hub{cfg: cfg, wake: make(chan struct{}, min(runtime.GOMAXPROCS(0), maxFlushers))}
 	h.readBuffers.New = func() any { return new(readBuffer) }
@@ -221,8 +236,37 @@ func (h *Hub) schedule(b *batch) {
 
 type upgradeKey struct{}
 
-// upgrade is a WebSocket request on its way through the library.
-type upgrade struct{ transport *Transport }
+// upgrade is a WebSocket request on its way through the library. It is also that
+// request's context: the library keeps it as long as the connection, and net/http's
+// own would keep the request.
+type upgrade struct {
+	transport *Transport
+	answered  chan struct{}
+}
+
+// Deadline implements [context.Context].
+func (*upgrade) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done implements [context.Context].
+func (u *upgrade) Done() <-chan struct{} { return u.answered }
+
+// Err implements [context.Context].
+func (u *upgrade) Err() error {
+	select {
+	case <-u.answered:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// Value implements [context.Context].
+func (u *upgrade) Value(key any) any {
+	if key == (upgradeKey{}) {
+		return u
+	}
+	return nil
+}
 
 // Serve has the library answer a request to an engine the hub watches.
 func (h *Hub) Serve(engine http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -241,9 +285,10 @@ func (h *Hub) Serve(engine http.Handler, w http.ResponseWriter, r *http.Request)
 // there is somebody to listen: nothing that a fast client sends is lost. Nothing
 // of the request's buffers is kept.
 func (h *Hub) serveUpgrade(engine http.Handler, w http.ResponseWriter, r *http.Request) {
-	up := &upgrade{}
+	up := &upgrade{answered: make(chan struct{})}
+	defer close(up.answered)
 	answer := &answer{ResponseWriter: w}
-	engine.ServeHTTP(answer, r.WithContext(context.WithValue(r.Context(), upgradeKey{}, up)))
+	engine.ServeHTTP(answer, r.WithContext(up))
 	if answer.hijacked {
 		answer.ResponseWriter = gone{}
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -32,10 +33,11 @@ const (
 // What is written by one at a time, in the order it was added. Safe for
 // concurrent use.
 type outbox struct {
-	hub      *Hub
-	conn     net.Conn
-	raw      syscall.RawConn
-	overflow func() // called once, when more waits than may
+	hub    *Hub
+	conn   net.Conn
+	raw    syscall.RawConn
+	behind func()       // called when more than half of what may wait does
+	drop   func(Reason) // called once, before the connection is given up
 
 	writing sync.Mutex // held by who writes; guards the next group
 	attempt func(fd uintptr) bool
@@ -49,6 +51,7 @@ type outbox struct {
 	rest      []byte     // of a frame that was written in part; before the queue
 	size      int        // bytes in queue and rest
 	stalled   bool       // a goroutine waits for the kernel
+	crowded   bool       // more than half of what may wait does, and behind was called
 	scheduled bool       // a flusher will come by
 	closed    bool       // takes nothing more
 
@@ -75,13 +78,18 @@ func (o *outbox) add(frame []byte, later bool) todo {
 	o.size += len(frame)
 	if o.stalled {
 		over := o.size > o.hub.cfg.MaxBacklog
+		behind := o.size > o.hub.cfg.MaxBacklog/2 && !o.crowded
+		o.crowded = o.crowded || behind
 		if over {
 			o.discard()
 		}
 		o.mu.Unlock()
-		if over {
-			o.overflow()
+		switch {
+		case over:
+			o.drop(Overflow)
 			_ = o.conn.Close()
+		case behind:
+			o.behind()
 		}
 		return nothing
 	}
@@ -184,7 +192,8 @@ func (o *outbox) shift(n int) {
 	}
 }
 
-// push writes b; not patient, only as much as the kernel takes at once.
+// push writes b as far as the kernel takes it; patient, it waits until the
+// kernel takes something.
 // o.writing is held.
 func (o *outbox) push(b []byte, patient bool) (int, error) {
 	o.bytes, o.n, o.err, o.patient = b, 0, nil, patient
@@ -193,14 +202,14 @@ func (o *outbox) push(b []byte, patient bool) (int, error) {
 	return o.n, errors.Join(err, o.err)
 }
 
-// try writes what the kernel takes; false: call again when it may take more.
+// try writes what the kernel takes; false: call again when it may take some.
 func (o *outbox) try(fd uintptr) bool {
 	for o.n < len(o.bytes) {
 		n, err := syscall.Write(int(fd), o.bytes[o.n:])
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EAGAIN):
-			return !o.patient
+			return !o.patient || o.n > 0
 		case err != nil:
 			o.err = err
 			return true
@@ -251,15 +260,34 @@ func (o *outbox) drainAll() {
 		b := o.take(scratch[:0])
 		o.size += len(b) // it waits until it is written
 		o.mu.Unlock()
-		_ = o.conn.SetWriteDeadline(time.Now().Add(o.hub.cfg.WriteTimeout))
-		if _, err := o.push(b, true); err != nil {
-			o.fail()
-			return
+		for len(b) > 0 {
+			_ = o.conn.SetWriteDeadline(time.Now().Add(o.hub.cfg.WriteTimeout))
+			n, err := o.push(b, true)
+			if err != nil {
+				o.giveUp(err)
+				return
+			}
+			b = b[n:]
+			o.mu.Lock()
+			o.size -= min(n, o.size)
+			if o.size <= o.hub.cfg.MaxBacklog/2 {
+				o.crowded = false
+			}
+			o.mu.Unlock()
 		}
-		o.mu.Lock()
-		o.size -= min(len(b), o.size)
-		o.mu.Unlock()
 	}
+}
+
+// giveUp ends a connection that could not be written to.
+func (o *outbox) giveUp(err error) {
+	o.mu.Lock()
+	over := o.closed // somebody else did
+	o.discard()
+	o.mu.Unlock()
+	if !over && errors.Is(err, os.ErrDeadlineExceeded) {
+		o.drop(Stalled)
+	}
+	_ = o.conn.Close()
 }
 
 // fail gives the connection up; its reader notices and ends it.

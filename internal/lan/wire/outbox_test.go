@@ -28,17 +28,31 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func newOutbox(t *testing.T, cfg Config) (client net.Conn, o *outbox, overflows *atomic.Int32) {
+// calls counts what an outbox reports.
+type calls struct{ behind, overflows, stalls atomic.Int32 }
+
+func (c *calls) dropped(why Reason) {
+	if why == Stalled {
+		c.stalls.Add(1)
+		return
+	}
+	c.overflows.Add(1)
+}
+
+func newOutbox(t *testing.T, cfg Config) (client net.Conn, o *outbox, said *calls) {
 	t.Helper()
 	client, server := pipe(t)
-	h, overflows := New(cfg), new(atomic.Int32)
-	o = &outbox{hub: h, conn: server, raw: rawOf(t, server), overflow: func() { overflows.Add(1) }}
+	h, said := New(cfg), new(calls)
+	o = &outbox{
+		hub: h, conn: server, raw: rawOf(t, server),
+		behind: func() { said.behind.Add(1) }, drop: said.dropped,
+	}
 	o.attempt = o.try
 	t.Cleanup(func() {
 		_ = server.Close()
 		h.group.Wait()
 	})
-	return client, o, overflows
+	return client, o, said
 }
 
 // TestOrder has several goroutines write to a client that stalls again and
@@ -90,7 +104,7 @@ func TestOrder(t *testing.T) {
 
 // TestStall: what the kernel does not take waits, and goes out when it does.
 func TestStall(t *testing.T) {
-	client, o, overflows := newOutbox(t, Config{MaxBacklog: 64 << 20})
+	client, o, said := newOutbox(t, Config{MaxBacklog: 64 << 20})
 	frame := []byte(strings.Repeat("x", 100_000))
 	sent := 0
 	for o.hub.Stats().Stalls == 0 {
@@ -109,25 +123,25 @@ func TestStall(t *testing.T) {
 	}
 	until(t, "nothing waits", func() bool { return o.waiting() == 0 })
 	o.send([]byte("end"))
-	if _, err := io.ReadFull(client, make([]byte, 3)); err != nil || overflows.Load() != 0 {
-		t.Error(err, overflows.Load())
+	if _, err := io.ReadFull(client, make([]byte, 3)); err != nil || said.overflows.Load() != 0 {
+		t.Error(err, said.overflows.Load())
 	}
 }
 
 // TestOverflow: a client that never reads is dropped, once, and costs nothing
 // more.
 func TestOverflow(t *testing.T) {
-	client, o, overflows := newOutbox(t, Config{MaxBacklog: 300_000})
+	client, o, said := newOutbox(t, Config{MaxBacklog: 300_000})
 	frame := []byte(strings.Repeat("x", 100_000))
-	for overflows.Load() == 0 {
+	for said.overflows.Load() == 0 {
 		o.send(frame)
 		if n := o.waiting(); n > 400_000 {
 			t.Fatalf("%d bytes wait", n)
 		}
 	}
 	o.send(frame)
-	if overflows.Load() != 1 || o.waiting() != 0 {
-		t.Errorf("%d overflows, %d bytes wait", overflows.Load(), o.waiting())
+	if said.overflows.Load() != 1 || said.behind.Load() != 1 || o.waiting() != 0 {
+		t.Errorf("%d overflows, %d times behind, %d bytes wait", said.overflows.Load(), said.behind.Load(), o.waiting())
 	}
 	if _, err := io.Copy(io.Discard, client); err == nil {
 		until(t, "the goroutine ends", func() bool { o.hub.group.Wait(); return true })
@@ -136,12 +150,39 @@ func TestOverflow(t *testing.T) {
 
 // TestWriteTimeout: so is one that takes nothing for too long.
 func TestWriteTimeout(t *testing.T) {
-	_, o, overflows := newOutbox(t, Config{MaxBacklog: 64 << 20, WriteTimeout: 50 * time.Millisecond})
+	_, o, said := newOutbox(t, Config{MaxBacklog: 64 << 20, WriteTimeout: 50 * time.Millisecond})
 	for o.hub.Stats().Stalls == 0 {
 		o.send([]byte(strings.Repeat("x", 100_000)))
 	}
-	until(t, "it is given up", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.closed })
-	if overflows.Load() != 0 {
+	until(t, "it is given up", func() bool { return said.stalls.Load() == 1 })
+	if said.overflows.Load() != 0 {
 		t.Error("it counts as an overflow")
+	}
+}
+
+// TestBehind: somebody is told each time half of what may wait does.
+func TestBehind(t *testing.T) {
+	client, o, said := newOutbox(t, Config{MaxBacklog: 1 << 20})
+	frame := []byte(strings.Repeat("x", 10_000))
+	for round := range int32(3) {
+		for said.behind.Load() == round {
+			o.send(frame)
+		}
+		if n := o.waiting(); n <= 1<<19 || n > 1<<19+len(frame) {
+			t.Errorf("round %d: told when %d bytes waited", round, n)
+		}
+		o.send(frame)
+		b := make([]byte, 64<<10)
+		until(t, "all is read", func() bool {
+			_ = client.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+			_, _ = client.Read(b)
+			return o.waiting() == 0
+		})
+		if n := said.behind.Load(); n != round+1 {
+			t.Errorf("round %d: told %d times", round, n)
+		}
+	}
+	if said.overflows.Load() != 0 {
+		t.Error("it was dropped")
 	}
 }

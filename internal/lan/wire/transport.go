@@ -36,7 +36,7 @@ func newTransport(h *Hub, ctx *types.HttpContext) *Transport {
 	t.Prototype(t)
 	t.Transport.Construct(ctx)
 	t.SetWritable(true)
-	t.out = outbox{hub: h, overflow: t.overflow}
+	t.out = outbox{hub: h, behind: func() { h.cfg.OnBacklog(t) }, drop: t.drop}
 	t.out.attempt = t.out.try
 	if up, ok := ctx.Request().Context().Value(upgradeKey{}).(*upgrade); ok {
 		t.take(ctx)
@@ -142,9 +142,9 @@ func (t *Transport) finish() {
 	})
 }
 
-func (t *Transport) overflow() {
+func (t *Transport) drop(why Reason) {
 	t.hub.dropped.Add(1)
-	t.hub.cfg.OnOverflow(t)
+	t.hub.cfg.OnDrop(t, why)
 }
 
 // pingDelay is by how much a ping leaves later than it was made. The engine

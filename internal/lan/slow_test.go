@@ -1,0 +1,366 @@
+package lan_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/journal"
+)
+
+// listener is a client that keeps nothing but how far it heard the numbered
+// events, so that there can be many. It can stop reading.
+type listener struct {
+	t    testing.TB
+	ws   *websocket.Conn
+	gate sync.Mutex // held while it does not read
+
+	mu      sync.Mutex // guards below
+	pid     string
+	offset  string
+	heard   int
+	last    int
+	wrong   string // the first event that was out of order
+	others  int    // messages besides, and not pings
+	ended   bool
+	latency *histogram // nil: not measured
+}
+
+// listen connects a listener; before is what it was before it came back, or nil.
+func (b *box) listen(who auth.Grant, before *listener) *listener {
+	b.t.Helper()
+	ws, _, err := websocket.DefaultDialer.Dial("ws://"+b.Addr().String()+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = ws.Close() })
+	l := &listener{t: b.t, ws: ws}
+	login := map[string]string{"token": b.mint(who)}
+	if before != nil {
+		login["pid"], login["offset"] = before.pid, before.offset
+		l.heard, l.last, l.offset = before.heard, before.last, before.offset
+	}
+	text, _ := json.Marshal(login)
+	if err := ws.WriteMessage(websocket.TextMessage, append([]byte("40"), text...)); err != nil {
+		b.t.Fatal(err)
+	}
+	go l.read()
+	until(b.t, "a listener is connected", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.pid != "" })
+	return l
+}
+
+func (l *listener) read() {
+	for {
+		_, b, err := l.ws.ReadMessage()
+		l.gate.Lock()
+		l.take(string(b), err != nil)
+		l.gate.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (l *listener) take(frame string, ended bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, number, numbered := strings.Cut(frame, `"n":`)
+	switch {
+	case ended:
+		l.ended = true
+	case frame == "2":
+		_ = l.ws.WriteMessage(websocket.TextMessage, []byte("3")) // a closed one shows when read
+	case strings.HasPrefix(frame, "40"):
+		var reply struct{ PID string }
+		_ = json.Unmarshal([]byte(frame[2:]), &reply) // an empty one shows
+		l.pid = reply.PID
+	case numbered:
+		n, _ := strconv.Atoi(number[:strings.IndexAny(number, ",}")])
+		if n <= l.last && l.wrong == "" {
+			l.wrong = fmt.Sprintf("%d came after %d", n, l.last)
+		}
+		l.heard, l.last = l.heard+1, n
+		_, l.offset = withoutOffset(frame)
+		if _, at, ok := strings.Cut(frame, `"at":`); ok && l.latency != nil {
+			sent, _ := strconv.ParseInt(at[:strings.IndexAny(at, ",}")], 10, 64)
+			l.latency.add(time.Since(time.UnixMicro(sent)))
+		}
+	default:
+		l.others++
+	}
+}
+
+func (l *listener) has(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heard >= n
+}
+
+// check wants exactly n events in order.
+func (l *listener) check(n int) {
+	l.t.Helper()
+	until(l.t, "all is heard", func() bool { return l.has(n) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.heard != n || l.wrong != "" {
+		l.t.Errorf("heard %d events, want %d; %s", l.heard, n, l.wrong)
+	}
+}
+
+func (l *listener) join(table string) {
+	l.t.Helper()
+	l.mu.Lock()
+	before := l.others
+	l.mu.Unlock()
+	join := fmt.Sprintf(`42["join_room",{"roomType":"table","venueId":%q,"tableId":%q}]`, venue, table)
+	if err := l.ws.WriteMessage(websocket.TextMessage, []byte(join)); err != nil {
+		l.t.Fatal(err)
+	}
+	until(l.t, "it is in its room", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.others > before })
+}
+
+// numbers stores events with growing numbers.
+type numbers struct {
+	b *box
+	n int
+}
+
+func (s *numbers) happen(count, size int, to event.Audience) {
+	for range count {
+		s.n++
+		s.b.journal.append(event.Event{
+			Kind: "menu_updated", Audience: to, Payload: fmt.Appendf(nil, `{"n":%d,"pad":%q}`, s.n, strings.Repeat("x", size)),
+		})
+	}
+}
+
+// fill sends a table what its one guest does not read, until it is behind once
+// more.
+func (s *numbers) fill(table string) {
+	s.b.t.Helper()
+	before, times := s.n, s.b.Stats().FellBehind
+	for s.b.Stats().FellBehind == times {
+		s.happen(1, 100_000, event.Audience{Tables: []string{table}})
+		until(s.b.t, "it is shown", func() bool { return s.b.Stats().Shown == s.b.journal.Stored() })
+		if s.n-before > 600 {
+			s.b.t.Fatal("60 MB are buffered for one client")
+		}
+	}
+}
+
+// TestFrozenReader has one of 200 clients stop reading: the others get all,
+// what waits for it stays within its bound, and when it reads again it gets all
+// it was not shown, once and in order, and is live.
+func TestFrozenReader(t *testing.T) {
+	const events = 2000
+	b := start(t)
+	var others []*listener
+	for n := range 199 {
+		others = append(others, b.listen(auth.Grant{Subject: fmt.Sprint("w", n), Role: event.Waiter}, nil))
+	}
+	frozen := b.listen(auth.Grant{Subject: "m1", Role: event.Manager}, nil)
+	frozen.join("t1")
+	said := &numbers{b: b}
+	said.happen(1, 10, event.Audience{})
+	frozen.check(1)
+
+	frozen.gate.Lock()
+	said.fill("t1")
+	for range 10 {
+		said.happen(events/10, 300, event.Audience{})
+		until(t, "the others hear it", func() bool {
+			if n := b.Stats().Backlog; n > 1<<20 {
+				t.Fatalf("%d bytes wait for one client", n)
+			}
+			return b.Stats().Shown == b.journal.Stored()
+		})
+	}
+	for _, l := range others {
+		l.check(1 + events)
+	}
+	terminal := b.connect(auth.Grant{Subject: "w1", Role: event.Waiter}, "AVQD-1")
+	terminal.ask("tpv:log", `{"terminalId":"AVQD-1","venueId":"venue_1","level":"INFO","tag":"t","message":"m"}`)
+	terminal.want("terminal:log")
+	if st := b.Stats(); st.Behind != 1 || st.Skipped != 1 || len(st.Refused) != 0 {
+		t.Errorf("%d behind, %d skipped, refused %v", st.Behind, st.Skipped, st.Refused)
+	}
+	frozen.gate.Unlock()
+
+	frozen.check(said.n)
+	until(t, "it is live again", func() bool { return b.Stats().Behind == 0 })
+	said.happen(3, 10, event.Audience{})
+	frozen.check(said.n)
+	others[0].check(1 + events + 3)
+	if st := b.Stats(); st.FellBehind != 1 || st.CaughtUp != 1 || len(st.Refused) != 0 {
+		t.Errorf("fell behind %d times, caught up %d times, refused %v", st.FellBehind, st.CaughtUp, st.Refused)
+	}
+}
+
+// TestSlowReader has a client that reads, but stops again and again: however
+// often it falls behind, it misses nothing.
+func TestSlowReader(t *testing.T) {
+	b := start(t)
+	slow := b.listen(auth.Grant{Subject: "m1", Role: event.Manager}, nil)
+	slow.join("t1")
+	said := &numbers{b: b}
+	for round := range int64(5) {
+		slow.gate.Lock()
+		said.fill("t1")
+		slow.gate.Unlock()
+		said.happen(20, 1000, event.Audience{}) // while it catches up
+		until(t, "it is live again", func() bool { return b.Stats().CaughtUp == round+1 })
+	}
+	slow.check(said.n)
+	if st := b.Stats(); len(st.Refused) != 0 {
+		t.Errorf("refused %v", st.Refused)
+	}
+}
+
+// TestFrozenForGood has one take nothing for longer than it may: it is dropped,
+// and is made whole when it comes back.
+func TestFrozenForGood(t *testing.T) {
+	b := start(t, func(c *lanConfig) {
+		c.StallTimeout, c.PingInterval, c.PingTimeout = 500*time.Millisecond, time.Second, 2*time.Second
+	})
+	who := auth.Grant{Subject: "m1", Role: event.Manager}
+	frozen := b.listen(who, nil)
+	frozen.join("t1")
+	said := &numbers{b: b}
+	said.happen(1, 10, event.Audience{})
+	frozen.check(1)
+	frozen.gate.Lock()
+	said.fill("t1")
+	until(t, "it is dropped", func() bool { return b.Stats().Refused["stalled_reader"] == 1 })
+	until(t, "and gone", func() bool { return b.Connections().ConnectionStats.Total == 0 })
+	said.happen(500, 300, event.Audience{})
+	frozen.gate.Unlock()
+	until(t, "it notices", func() bool { frozen.mu.Lock(); defer frozen.mu.Unlock(); return frozen.ended })
+	if frozen.heard >= said.n {
+		t.Error("it heard what was said after it was gone")
+	}
+
+	back := b.listen(who, frozen)
+	back.check(said.n)
+	st := b.Stats()
+	if st.Recovered != 1 || st.Behind != 0 || st.Refused["stalled_reader"] != 1 || len(st.Refused) != 1 {
+		t.Errorf("%d recovered, %d behind, refused %v", st.Recovered, st.Behind, st.Refused)
+	}
+}
+
+// histogram counts durations in classes that are a tenth apart.
+type histogram [200]atomic.Int64
+
+func (h *histogram) add(d time.Duration) {
+	class := int(math.Log(float64(max(1, d.Microseconds()))) / math.Log(1.1))
+	h[min(class, len(h)-1)].Add(1)
+}
+
+// below returns the duration that the given share of all is below of.
+func (h *histogram) below(share float64) time.Duration {
+	total, sum := int64(0), int64(0)
+	for i := range h {
+		total += h[i].Load()
+	}
+	for i := range h {
+		if sum += h[i].Load(); float64(sum) >= share*float64(total) {
+			return time.Duration(math.Pow(1.1, float64(i+1))) * time.Microsecond
+		}
+	}
+	return 0
+}
+
+// TestFrozenHour measures what the others notice of a frozen client, on a real
+// journal at a steady rate: how long an event takes to them before and while
+// one of 200 reads nothing. AVOQADO_TORTURE=100 keeps it frozen for an hour.
+func TestFrozenHour(t *testing.T) {
+	const rate = 40 // events a second
+	frozenFor, before := 2*time.Second, 2*time.Second
+	if n, err := strconv.Atoi(os.Getenv("AVOQADO_TORTURE")); err == nil && n > 0 {
+		frozenFor = time.Duration(n) * 36 * time.Second
+		before = min(frozenFor, 10*time.Minute)
+	}
+	dir := filepath.Join(t.TempDir(), "journal")
+	if err := journal.Create(dir, journal.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	j, _ := onDisk(t, dir)
+	b := serve(t, j, j, func(c *lanConfig) {
+		c.StallTimeout, c.PingTimeout = 2*frozenFor+time.Hour, 2*frozenFor+time.Hour
+	})
+	var others []*listener
+	for n := range 199 {
+		others = append(others, b.listen(auth.Grant{Subject: fmt.Sprint("w", n), Role: event.Waiter}, nil))
+	}
+	frozen := b.listen(auth.Grant{Subject: "m1", Role: event.Manager}, nil)
+	frozen.join("t1")
+
+	said, most := 0, int64(0)
+	say := func(pad int, where string) {
+		said++
+		ack := b.Publish(t.Context(), auth.Grant{Subject: "api", Venue: venue, Role: event.Owner}, "menu_updated",
+			fmt.Appendf(nil, `{"n":%d,"at":%d,"pad":%q}`, said, time.Now().UnixMicro(), strings.Repeat("x", pad)),
+			&event.Audience{Tables: []string{where}}, event.Local)
+		if ack.Status != 200 {
+			t.Fatalf("publish: %s", ack.Body)
+		}
+	}
+	measure := func(d time.Duration) *histogram {
+		h := new(histogram)
+		for _, l := range others {
+			l.mu.Lock()
+			l.latency = h
+			l.mu.Unlock()
+		}
+		tick := time.NewTicker(time.Second / rate)
+		defer tick.Stop()
+		for range int(d.Seconds() * rate) {
+			<-tick.C
+			say(300, "hall")
+			most = max(most, b.Stats().Backlog)
+		}
+		return h
+	}
+	for _, l := range append(others, frozen) {
+		l.join("hall")
+	}
+	usual := measure(before)
+	heap := heapNow()
+	frozen.gate.Lock()
+	for fills := 0; b.Stats().FellBehind == 0; fills++ {
+		if fills > 600 {
+			t.Fatal("60 MB are buffered for one client")
+		}
+		say(100_000, "t1")
+	}
+	beside := measure(frozenFor)
+	grown := heapNow() - heap
+	if st := b.Stats(); st.Behind != 1 || most > 1<<20 {
+		t.Errorf("%d behind, at most %d bytes waited", st.Behind, most)
+	}
+	frozen.gate.Unlock()
+	until(t, "it is live again", func() bool { return b.Stats().Behind == 0 })
+	frozen.check(said)
+	t.Logf("p50 %v and %v, p99 %v without and %v beside a frozen client (%.2f ×), at most %d KiB waited, heap grew by %d KiB",
+		usual.below(0.5), beside.below(0.5), usual.below(0.99), beside.below(0.99),
+		float64(beside.below(0.99))/float64(usual.below(0.99)), most>>10, grown>>10)
+}
+
+func heapNow() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse) //nolint:gosec // below 2⁶³
+}
