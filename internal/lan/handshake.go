@@ -12,6 +12,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
 // errTerminal refuses a terminal that says it is another one than its token
@@ -61,8 +62,7 @@ func (s *Server) awaitStart(io *socket.Socket) {
 // transport instead.
 func (s *Server) admitHandshake(io *socket.Socket) error {
 	l := s.linkOf(io.Conn())
-	request := io.Conn().Request().Request()
-	address := hostOf(request.RemoteAddr)
+	address := hostOf(io.Conn().RemoteAddress())
 
 	switch {
 	case s.closing.Load():
@@ -75,14 +75,15 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		l.drop()
 		return errClosing
 	}
-	grant, token, err := s.authenticate(request, io.Handshake().Auth)
+	presented := io.Handshake().Auth
+	grant, token, err := s.authenticate(l, presented)
 	if err == nil && grant.Venue != s.cfg.Venue {
 		err = auth.ErrVenue
 	}
 	terminal := grant.Terminal
 	if err != nil {
 		s.counters.refuse(reasonAuth)
-	} else if claimed := claimedTerminal(io.Handshake().Auth); claimed != "" {
+	} else if claimed := claimedTerminal(presented); claimed != "" {
 		if len(claimed) > event.MaxKey || (terminal != "" && !s.terminals.same(terminal, claimed)) {
 			s.counters.refuse(reasonTerminal)
 			err = errTerminal
@@ -94,9 +95,10 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		return err
 	}
 	sess := newSession(s, io, l, grant, token, terminal)
-	sess.capabilities = capabilities(io.Handshake().Auth)
-	s.recall(sess, io.Handshake().Auth)
+	sess.capabilities = capabilities(presented)
+	s.recall(sess, presented)
 	io.SetData(sess)
+	l.letGo(io.Handshake())
 	return nil
 }
 
@@ -132,7 +134,7 @@ func claimedTerminal(handshake map[string]any) string {
 // (contract §1.3), but goes on to the next when one fails: a stale cookie must
 // not beat a good token. If none is good, an expired one decides what the
 // client reads, since fetching a new token then helps; else the first source.
-func (s *Server) authenticate(r *http.Request, handshake map[string]any) (auth.Grant, string, error) {
+func (s *Server) authenticate(l *link, handshake map[string]any) (auth.Grant, string, error) {
 	var first error
 	expired := false
 	try := func(token string) (auth.Grant, bool) {
@@ -146,16 +148,7 @@ func (s *Server) authenticate(r *http.Request, handshake map[string]any) (auth.G
 		}
 		return auth.Grant{}, false
 	}
-	header, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		header = "" // another scheme
-	}
-	for _, source := range []any{
-		cookie(r.Header.Values("Cookie"), "accessToken"),
-		handshake["token"],
-		r.URL.Query().Get("token"),
-		header,
-	} {
+	for _, source := range []any{l.request.cookie, handshake["token"], l.request.query, l.request.bearer} {
 		token, given := tokenFrom(source)
 		if !given {
 			continue
@@ -171,6 +164,37 @@ func (s *Server) authenticate(r *http.Request, handshake map[string]any) (auth.G
 		return auth.Grant{}, "", first
 	}
 	return auth.Grant{}, "", auth.ErrNoToken
+}
+
+// requestTokens are the tokens in the request that began a connection. They
+// outlive it: a client may CONNECT again.
+type requestTokens struct{ cookie, query, bearer string }
+
+func tokensIn(r *http.Request) requestTokens {
+	bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		bearer = "" // another scheme
+	}
+	return requestTokens{
+		cookie: cookie(r.Header.Values("Cookie"), "accessToken"),
+		query:  r.URL.Query().Get("token"),
+		bearer: bearer,
+	}
+}
+
+// letGo drops what the library would keep of the handshake for as long as the
+// connection lives: headers and query, three times over. A polling request may
+// still be being answered and is left alone.
+func (l *link) letGo(h *socket.Handshake) {
+	h.Headers, h.Query, h.Auth = nil, nil, nil
+	if _, ours := l.conn.Transport().(*wire.Transport); !ours || l.conn.Upgraded() {
+		return
+	}
+	ctx := l.conn.Request()
+	ctx.Headers().Replace(nil)
+	ctx.Query().Replace(nil)
+	ctx.ResponseHeaders().Replace(nil)
+	*ctx.Request() = http.Request{}
 }
 
 // tokenFrom returns the token of a source, and whether JavaScript would say that

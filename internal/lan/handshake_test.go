@@ -150,6 +150,31 @@ func TestSecondTryOnOneTransport(t *testing.T) {
 	}
 }
 
+// TestAnotherSessionOnOneTransport logs out and in again by the token of the
+// request, of which nothing else is kept.
+func TestAnotherSessionOnOneTransport(t *testing.T) {
+	b := start(t)
+	good := b.mint(auth.Grant{Subject: "s", Role: event.Waiter})
+	for name, header := range map[string]http.Header{
+		"query": {}, "bearer": {"Authorization": {"Bearer " + good}}, "cookie": {"Cookie": {"accessToken=" + good}},
+	} {
+		query := ""
+		if name == "query" {
+			query = "&token=" + good
+		}
+		c := b.dial(query, header)
+		for try := range 2 {
+			c.raw("40")
+			c.want("authentication_success")
+			if b.Connections().ConnectionStats.Total != 1 {
+				t.Errorf("%s, try %d: no session", name, try)
+			}
+			c.raw("41")
+			until(t, "the session is gone", func() bool { return b.Connections().ConnectionStats.Total == 0 })
+		}
+	}
+}
+
 func TestTwoConnectsAtOnce(t *testing.T) {
 	b := start(t)
 	c := b.dial("", nil)
