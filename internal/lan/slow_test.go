@@ -34,7 +34,8 @@ type listener struct {
 	heard   int
 	last    int
 	wrong   string // the first event that was out of order
-	others  int    // messages besides, and not pings
+	acks    int
+	others  int // messages besides, and not pings
 	ended   bool
 	latency *histogram // nil: not measured
 }
@@ -98,6 +99,8 @@ func (l *listener) take(frame string, ended bool) {
 			sent, _ := strconv.ParseInt(at[:strings.IndexAny(at, ",}")], 10, 64)
 			l.latency.add(time.Since(time.UnixMicro(sent)))
 		}
+	case strings.HasPrefix(frame, "43"):
+		l.acks++
 	default:
 		l.others++
 	}
@@ -191,6 +194,9 @@ func TestFrozenReader(t *testing.T) {
 	for _, l := range others {
 		l.check(1 + events)
 	}
+	if err := frozen.ws.WriteMessage(websocket.TextMessage, []byte(`421["authenticate",{}]`)); err != nil {
+		t.Fatal(err) // its answer does not wait for what it is behind of
+	}
 	terminal := b.connect(auth.Grant{Subject: "w1", Role: event.Waiter}, "AVQD-1")
 	terminal.ask("tpv:log", `{"terminalId":"AVQD-1","venueId":"venue_1","level":"INFO","tag":"t","message":"m"}`)
 	terminal.want("terminal:log")
@@ -199,6 +205,7 @@ func TestFrozenReader(t *testing.T) {
 	}
 	frozen.gate.Unlock()
 
+	until(t, "its answer comes", func() bool { frozen.mu.Lock(); defer frozen.mu.Unlock(); return frozen.acks == 1 })
 	frozen.check(said.n)
 	until(t, "it is live again", func() bool { return b.Stats().Behind == 0 })
 	said.happen(3, 10, event.Audience{})
