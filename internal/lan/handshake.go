@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -194,7 +195,7 @@ func (l *link) letGo(h *socket.Handshake) {
 	ctx.Headers().Replace(nil)
 	ctx.Query().Replace(nil)
 	ctx.ResponseHeaders().Replace(nil)
-	*ctx.Request() = http.Request{}
+	*ctx.Request() = http.Request{URL: new(url.URL)} // one that may still be asked
 }
 
 // tokenFrom returns the token of a source, and whether JavaScript would say that
