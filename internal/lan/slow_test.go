@@ -290,8 +290,8 @@ func (h *histogram) below(share float64) time.Duration {
 }
 
 // TestFrozenHour measures what the others notice of a frozen client, on a real
-// journal at a steady rate: how long an event takes to them before and while
-// one of 200 reads nothing. AVOQADO_TORTURE=100 keeps it frozen for an hour.
+// journal at a steady rate: how long an event takes to them before, while and
+// after one of 200 reads nothing. AVOQADO_TORTURE=100 keeps it frozen for an hour.
 func TestFrozenHour(t *testing.T) {
 	const rate = 40 // events a second
 	frozenFor, before := 2*time.Second, 2*time.Second
@@ -366,9 +366,10 @@ func TestFrozenHour(t *testing.T) {
 	}
 	until(t, "it is live again", func() bool { return b.Stats().Behind == 0 })
 	frozen.check(said)
-	t.Logf("p50 %v and %v, p99 %v without and %v beside a frozen client (%.2f ×), at most %d KiB waited, heap grew by %d KiB",
-		usual.below(0.5), beside.below(0.5), usual.below(0.99), beside.below(0.99),
-		float64(beside.below(0.99))/float64(usual.below(0.99)), most>>10, grown>>10)
+	again := measure(before) // what differs from before is the machine's
+	t.Logf("before, beside and after a frozen client: p50 %v, %v, %v, p99 %v, %v, %v (%.2f × of without); at most %d KiB waited, heap grew by %d KiB",
+		usual.below(0.5), beside.below(0.5), again.below(0.5), usual.below(0.99), beside.below(0.99), again.below(0.99),
+		2*float64(beside.below(0.99))/float64(usual.below(0.99)+again.below(0.99)), most>>10, grown>>10)
 }
 
 func heapNow() int64 {
