@@ -169,6 +169,7 @@ func (d *Daemon) newAnnouncer() (*discovery.Announcer, error) {
 // It returns within five seconds of the end of ctx, with every file closed.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.close()
+	tidyOften()
 	d.log.Info("box starts", "box", d.id.Box, "venue", d.id.Venue, "lan", d.lan.Addr().String(),
 		"stored", d.journal.Stored(), "backlog", d.journal.Backlog(api.UplinkCursor).Events)
 	// A service manager that is not there is no error.
