@@ -95,8 +95,11 @@ func (t *Transport) begin() {
 }
 
 // read hands over what the client sends until the connection ends.
+//
+// A client that has nothing to say but its pong is idle, and its reader gives
+// way to a new one: what it read has made its stack grow, and none shrinks below
+// 4 KiB again.
 func (t *Transport) read() {
-	defer t.finish()
 	control := func(op byte, payload []byte) {
 		if op == opPing {
 			t.out.send(appendFrame(nil, opPong, payload))
@@ -106,15 +109,23 @@ func (t *Transport) read() {
 		op, message, err := t.decode.next(control)
 		if err != nil {
 			t.farewell(err)
+			t.finish()
 			return
 		}
+		idle := string(message) == pong && len(t.decode.source.bytes()) == 0
 		if op == opBinary {
 			t.OnData(types.NewBytesBuffer(message))
 		} else {
 			t.OnData(types.NewStringBuffer(message))
 		}
+		if idle && t.hub.start(t.read) {
+			return
+		}
 	}
 }
+
+// pong is the Engine.IO packet of an idle client.
+const pong = "3"
 
 // farewell tells the client why its connection ends, if that is a question of
 // the protocol.
