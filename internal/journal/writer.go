@@ -395,16 +395,18 @@ func (j *Journal) abandon(cause error) {
 		j.o.Log.Warn("close failed segment", "first", s.first, "err", err)
 	}
 	r, err := s.scan()
-	w.leave() // not before it was read: now others may salvage it
+	// Now others may salvage it, but not before it is settled here what is gone.
+	j.trimming.Lock()
+	w.leave()
 	have := r.last
 	if len(r.damaged) > 0 {
 		have = r.damaged[0].From - 1
 	}
 	have = max(have, s.first-1)
 	if have >= w.next-1 || j.rescueFrom(have) {
+		j.trimming.Unlock()
 		return
 	}
-	j.trimming.Lock()
 	_, report, salvageErr := j.replaceSalvaged(s, w.next-1, 0)
 	j.trimming.Unlock()
 	if salvageErr == nil { // it is known what is gone, as with any other segment
