@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ const holdTimeout = 5 * time.Second
 type conn struct {
 	net.Conn
 	closing func()
+	stalled func() // a write met its deadline
 	held    atomic.Pointer[chan struct{}]
 	since   atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
 }
@@ -31,7 +33,11 @@ func (c *conn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.stalled()
+	}
+	return n, err
 }
 
 // Read implements [net.Conn]. While the connection is held it keeps what it

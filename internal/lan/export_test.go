@@ -16,8 +16,11 @@ func (s *Server) Disconnect(sid string) {
 	}
 }
 
-// WithDeadline returns a connection as the listener hands it out.
-func WithDeadline(c net.Conn) net.Conn { return &conn{Conn: c, closing: func() {}} }
+// WithDeadline returns a connection as the listener hands it out, which calls
+// stalled when a write meets its deadline.
+func WithDeadline(c net.Conn, stalled func()) net.Conn {
+	return &conn{Conn: c, closing: func() {}, stalled: stalled}
+}
 
 // Polls counts the poll requests that wait for something to send.
 func (s *Server) Polls() int { return s.wire.Polls() }

@@ -81,10 +81,14 @@ func TestWriteDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		c := lan.WithDeadline(near)
+		stalled := 0
+		c := lan.WithDeadline(near, func() { stalled++ })
 		defer c.Close()
 		if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("write: %v", err)
+		}
+		if stalled != 1 {
+			t.Errorf("%d counted", stalled)
 		}
 	})
 }

@@ -119,7 +119,7 @@ func (m *memory) release() {
 	}
 }
 
-func (m *memory) Read(after event.Seq, maxEvents, _ int) ([]event.Event, error) {
+func (m *memory) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.readErr != nil {
@@ -129,7 +129,15 @@ func (m *memory) Read(after event.Seq, maxEvents, _ int) ([]event.Event, error) 
 		return nil, nil
 	}
 	rest := m.events[after:]
-	events := append([]event.Event(nil), rest[:min(len(rest), maxEvents)]...)
+	rest = rest[:min(len(rest), maxEvents)]
+	size := 0
+	for i := range rest { // at least one
+		if size += len(rest[i].Payload); size > maxBytes {
+			rest = rest[:max(i, 1)]
+			break
+		}
+	}
+	events := slices.Clone(rest)
 	return slices.DeleteFunc(events, func(e event.Event) bool { return e.Seq >= m.lost[0] && e.Seq <= m.lost[1] }), nil
 }
 

@@ -80,7 +80,11 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.turnAway(c)
 			continue
 		}
-		return &conn{Conn: c, closing: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		return &conn{
+			Conn:    c,
+			closing: sync.OnceFunc(func() { l.open.Add(-1) }),
+			stalled: sync.OnceFunc(func() { l.counters.refuse(reasonStalled) }),
+		}, nil
 	}
 }
 

@@ -255,6 +255,7 @@ func (s *Server) serveSocketIO() {
 			}
 			s.tooSlow(reason, t.RemoteAddr().String())
 		},
+		Guard: func(f func()) bool { return s.guard("message", f) },
 	})
 	o := socket.DefaultServerOptions()
 	o.SetTransports(types.NewSet(socket.Polling, socket.WebSocket))

@@ -187,8 +187,8 @@ func (s *Server) disconnected(sess *session, reason []any) {
 	if fell {
 		s.counters.behind.Add(-1)
 	}
-	if fol != nil && (why == "ping timeout" || why == "transport error") {
-		s.counters.refuse(reasonStalled) // the library was the first to notice
+	if fol != nil && why == "ping timeout" { // the library was the first to notice
+		s.counters.refuse(reasonStalled)
 	}
 	s.log.Info("client disconnected", "sid", sess.sid, "user", sess.grant.Subject, "reason", why)
 }

@@ -30,6 +30,10 @@ type Config struct {
 	// OnDrop is called when a client is given up, once, before its connection is
 	// closed.
 	OnDrop func(*Transport, Reason)
+	// Guard calls f, contains a panic of it and reports whether there was none.
+	// What a client sends is decoded and dispatched within; a panic there ends
+	// its connection alone. By default a panic is not contained.
+	Guard func(f func()) (ok bool)
 }
 
 // Reason is why a client was given up.
@@ -96,6 +100,9 @@ func New(cfg Config) *Hub {
 	}
 	if cfg.OnDrop == nil {
 		cfg.OnDrop = func(*Transport, Reason) {}
+	}
+	if cfg.Guard == nil {
+		cfg.Guard = func(f func()) bool { f(); return true }
 	}
 	h := &Hub{cfg: cfg, wake: make(chan struct{}, min(runtime.GOMAXPROCS(0), maxFlushers))}
 	h.readBuffers.New = func() any { return new(readBuffer) }

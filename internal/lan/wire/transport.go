@@ -94,12 +94,23 @@ func (t *Transport) begin() {
 	t.finish()
 }
 
-// read hands over what the client sends until the connection ends.
+// read serves the client and ends the connection after it, also if what was
+// called for it panicked.
+func (t *Transport) read() {
+	over := true
+	t.hub.cfg.Guard(func() { over = t.serve() })
+	if over {
+		t.hub.cfg.Guard(t.finish)
+	}
+}
+
+// serve hands over what the client sends until the connection is over; false: a
+// new reader goes on.
 //
 // A client that has nothing to say but its pong is idle, and its reader gives
 // way to a new one: what it read has made its stack grow, and none shrinks below
 // 4 KiB again.
-func (t *Transport) read() {
+func (t *Transport) serve() (over bool) {
 	control := func(op byte, payload []byte) {
 		if op == opPing {
 			t.out.send(appendFrame(nil, opPong, payload))
@@ -109,8 +120,7 @@ func (t *Transport) read() {
 		op, message, err := t.decode.next(control)
 		if err != nil {
 			t.farewell(err)
-			t.finish()
-			return
+			return true
 		}
 		idle := string(message) == pong && len(t.decode.source.bytes()) == 0
 		if op == opBinary {
@@ -119,7 +129,7 @@ func (t *Transport) read() {
 			t.OnData(types.NewStringBuffer(message))
 		}
 		if idle && t.hub.start(t.read) {
-			return
+			return false
 		}
 	}
 }
