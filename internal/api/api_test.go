@@ -51,6 +51,20 @@ func (d *door) Publish(_ context.Context, g auth.Grant, kind event.Kind, payload
 	return []byte(`{"success":true}`), http.StatusOK
 }
 
+func (d *door) CommandResult(_ context.Context, g auth.Grant, payload []byte) (ack []byte, status int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, fmt.Sprintf("result %s %s", g.Role, payload))
+	return []byte(`{"success":true}`), http.StatusOK
+}
+
+func (d *door) Heartbeat(g *auth.Grant, payload []byte) (ack []byte, status int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, fmt.Sprintf("heartbeat %t %s", g != nil, payload))
+	return []byte(`{"success":true}`), http.StatusOK
+}
+
 type box struct{ notReady error }
 
 func (b box) Status() Status {
@@ -161,9 +175,10 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 	lan := s.LAN()
 	want := map[string]access{
 		"GET /healthz": public, "GET /readyz": public, "GET /": public,
-		"GET /metrics":          loopback,
-		"POST /api/v1/events":   staff,
-		"GET /api/v1/stats":     office,
+		"GET /metrics":                 loopback,
+		"POST /api/v1/events":          staff,
+		"GET /api/v1/stats":            office,
+		"POST /api/v1/tpv/command-ack": staff, "POST /api/v1/tpv/heartbeat": public,
 		"GET /api/v1/terminals": office,
 		"GET /api/v1/status":    office, "GET /api/v1/events": office,
 		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
@@ -298,6 +313,28 @@ func TestPublish(t *testing.T) {
 				t.Errorf("published %q, want %q", d.events, tt.events)
 			}
 		})
+	}
+}
+
+// TestHeartbeatNeedsNoToken: today's terminal sends none, and is never to be
+// told that it is unknown.
+func TestHeartbeatNeedsNoToken(t *testing.T) {
+	d := &door{}
+	lan := newServer(newMemory(0), box{}, d).LAN()
+	for _, token := range []string{"", "old", "junk", "WAITER"} {
+		if status, body := ask(t, lan, "POST", "/api/v1/tpv/heartbeat", token, ` {"terminalId":"T"}`+"\n"); status != http.StatusOK {
+			t.Errorf("with token %q: %d %s", token, status, body)
+		}
+	}
+	if status, _ := ask(t, lan, "POST", "/api/v1/tpv/heartbeat", "", strings.Repeat("x", maxBody+1)); status != http.StatusRequestEntityTooLarge {
+		t.Errorf("too large: %d", status)
+	}
+	want := []string{
+		`heartbeat false {"terminalId":"T"}`, `heartbeat false {"terminalId":"T"}`,
+		`heartbeat false {"terminalId":"T"}`, `heartbeat true {"terminalId":"T"}`,
+	}
+	if !slices.Equal(d.events, want) {
+		t.Errorf("got %q", d.events)
 	}
 }
 

@@ -30,13 +30,10 @@ type request struct {
 // else 207, and each ack tells for itself. What is answered with success is on
 // disk, whatever became of its neighbours.
 func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		writeRefusal(w, event.Refuse(http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("The body is larger than %d bytes or did not arrive whole", maxBody)))
+	body, ok := readBody(w, r)
+	if !ok {
 		return
 	}
-	body = bytes.TrimSpace(body)
 	if len(body) == 0 || body[0] != '[' {
 		ack, status := s.publishOne(r, g, body)
 		writeRaw(w, status, ack)
@@ -66,6 +63,41 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 		acks = append(acks, ack...)
 	}
 	writeRaw(w, status, append(acks, ']'))
+}
+
+// readBody returns the body of a request without the space around it, or
+// refuses it.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		writeRefusal(w, event.Refuse(http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("The body is larger than %d bytes or did not arrive whole", maxBody)))
+		return nil, false
+	}
+	return bytes.TrimSpace(body), true
+}
+
+// commandResult takes what became of a command, as today's terminal says it.
+func (s *Server) commandResult(w http.ResponseWriter, r *http.Request, g auth.Grant) {
+	if body, ok := readBody(w, r); ok {
+		ack, status := s.cfg.Publish.CommandResult(r.Context(), g, body)
+		writeRaw(w, status, ack)
+	}
+}
+
+// heartbeat takes what a terminal says of itself every half minute. Today's
+// sends no token with it, and must not be turned away for that.
+func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	body, ok := readBody(w, r)
+	if !ok {
+		return
+	}
+	var known *auth.Grant
+	if g, refusal := s.checkToken(staff, r); refusal == nil {
+		known = &g
+	}
+	ack, status := s.cfg.Publish.Heartbeat(known, body)
+	writeRaw(w, status, ack)
 }
 
 func (s *Server) publishOne(r *http.Request, g auth.Grant, body []byte) (ack []byte, status int) {

@@ -30,6 +30,11 @@ type Publisher interface {
 	// ack object the socket would get with its HTTP status. On status 200 the
 	// event is on disk. Safe for concurrent use.
 	Publish(ctx context.Context, g auth.Grant, kind event.Kind, payload []byte, target *event.Audience) (ack []byte, status int)
+
+	// CommandResult and Heartbeat take what a terminal says over HTTP. g is nil
+	// for a heartbeat without a good token. Safe for concurrent use.
+	CommandResult(ctx context.Context, g auth.Grant, payload []byte) (ack []byte, status int)
+	Heartbeat(g *auth.Grant, payload []byte) (ack []byte, status int)
 }
 
 // Box tells about the running box; every call is a cheap snapshot, safe for
@@ -97,6 +102,8 @@ func (s *Server) routes() []route {
 		{"GET /readyz", public, s.readyz},
 		{"GET /metrics", loopback, s.metrics},
 		{"POST /api/v1/events", staff, s.publish},
+		{"POST /api/v1/tpv/command-ack", staff, s.commandResult},
+		{"POST /api/v1/tpv/heartbeat", public, s.heartbeat},
 		{"GET /api/v1/stats", office, s.stats},
 		{"GET /api/v1/terminals", office, s.terminals},
 		{"GET /api/v1/status", office, s.status},

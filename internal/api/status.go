@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Status is what the box says of itself: the answer of GET /api/v1/status and
 // the body of `avoqado-edge status --json`. Field names are a contract; new
@@ -172,4 +175,7 @@ type Terminal struct {
 	Role          string    `json:"role,omitempty"`
 	Address       string    `json:"address,omitempty"`
 	HealthScore   *float64  `json:"healthScore,omitempty"`
+
+	Capabilities map[string]int  `json:"capabilities,omitempty"` // what it understands, by name, with the version
+	Telemetry    json.RawMessage `json:"telemetry,omitempty"`    // its last heartbeat, as it came
 }

@@ -90,6 +90,16 @@ func (d door) Publish(ctx context.Context, g auth.Grant, kind event.Kind, payloa
 	return a.Body, a.Status
 }
 
+func (d door) CommandResult(ctx context.Context, g auth.Grant, payload []byte) (ack []byte, status int) {
+	a := d.lan.CommandResult(ctx, g, payload)
+	return a.Body, a.Status
+}
+
+func (d door) Heartbeat(g *auth.Grant, payload []byte) (ack []byte, status int) {
+	a := d.lan.Heartbeat(g, payload)
+	return a.Body, a.Status
+}
+
 // cloudLink is what terminals are told of the way to the cloud.
 type cloudLink struct{ d *Daemon }
 

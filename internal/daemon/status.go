@@ -192,6 +192,7 @@ func (d *Daemon) Terminals() []api.Terminal {
 			TerminalID: t.ID, Name: t.Name, IsOnline: t.Online, HasSocket: t.HasSocket,
 			LastHeartbeat: t.LastHeartbeat, RegisteredAt: t.ConnectedAt, UserID: t.User,
 			Role: string(t.Role), Address: t.Address, HealthScore: t.HealthScore,
+			Capabilities: t.Capabilities, Telemetry: t.Telemetry,
 		})
 	}
 	return list

@@ -1,9 +1,12 @@
 package lan
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +18,10 @@ import (
 const (
 	heartbeatEvery = 30 * time.Second // at most one broadcast per terminal
 	maxTerminals   = 1024             // remembered; the longest unseen goes first
+
+	// maxTelemetry bounds what is kept of one heartbeat, in bytes. A larger one
+	// counts, and what it says is not kept.
+	maxTelemetry = 16 << 10
 
 	terminalsSpace = "terminals" // in State: id of the back-end → serial
 	maxAliases     = 4096
@@ -32,6 +39,10 @@ type Terminal struct {
 	ConnectedAt   time.Time  `json:"registeredAt,omitzero"`
 	LastHeartbeat time.Time  `json:"lastHeartbeat,omitzero"`
 	HealthScore   *float64   `json:"healthScore,omitempty"` // 0 to 100, as it said; nil: it never did
+
+	// Telemetry is its last heartbeat as it came, a JSON object; nil: there was
+	// none, or it was larger than 16 KiB. Earlier ones are not kept.
+	Telemetry json.RawMessage `json:"telemetry,omitempty"`
 
 	// Capabilities are what it said it understands, by name; its three versions
 	// are those of the handshake (contract §1.9).
@@ -187,7 +198,8 @@ type terminalEntry struct {
 	shown     time.Time // when its heartbeat was last passed on
 	heartbeat time.Time
 	score     *float64
-	session   *session // the latest; nil when gone
+	telemetry json.RawMessage // the last heartbeat
+	session   *session        // the latest; nil when gone
 }
 
 // entry returns the terminal's entry, made if need be. The lock is held.
@@ -233,11 +245,19 @@ func (t *terminals) disconnect(sess *session) {
 }
 
 // beat notes a heartbeat and reports whether it is to be passed on.
-func (t *terminals) beat(id string, score *float64, now time.Time) bool {
+func (t *terminals) beat(o event.Object, now time.Time) bool {
+	id := o.Ident("terminalId")
+	var score *float64
+	if n, err := strconv.ParseFloat(o.Ident("healthScore"), 64); err == nil && n >= 0 && n <= 100 {
+		score = &n
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.entry(t.serialLocked(id), now)
-	e.heartbeat = now
+	e.heartbeat, e.telemetry = now, nil
+	if len(o.Bytes()) <= maxTelemetry {
+		e.telemetry = bytes.Clone(o.Bytes())
+	}
 	if score != nil {
 		e.score = score
 	}
@@ -256,7 +276,7 @@ func (s *Server) Terminals() []Terminal {
 	defer t.mu.Unlock()
 	list := make([]Terminal, 0, len(t.byID))
 	for id, e := range t.byID {
-		term := Terminal{ID: id, LastHeartbeat: e.heartbeat, HealthScore: e.score}
+		term := Terminal{ID: id, LastHeartbeat: e.heartbeat, HealthScore: e.score, Telemetry: e.telemetry}
 		if sess := e.session; sess != nil {
 			term.Online, term.HasSocket = true, true
 			term.User, term.Role = sess.grant.Subject, sess.grant.Role

@@ -57,7 +57,7 @@ func (sess *session) volatile(c *call, row *event.Row, payload json.RawMessage) 
 	case event.TPVHeartbeat:
 		sess.heartbeat(c, o)
 	default:
-		sess.tell(row.Kind, []event.Member{event.Text("userId", sess.grant.Subject)}, o)
+		sess.server.tell(row.Kind, []event.Member{event.Text("userId", sess.grant.Subject)}, o)
 		sess.telemetryDone(c, event.Text("message", row.Done))
 	}
 }
@@ -73,18 +73,14 @@ func (sess *session) logged(c *call, o event.Object) {
 			members = append(members, event.Member{Key: key, Value: raw})
 		}
 	}
-	sess.tell(event.TerminalLog, append(members, stamp(o)), event.Object{})
+	sess.server.tell(event.TerminalLog, append(members, stamp(o)), event.Object{})
 	sess.telemetryDone(c, event.Text("id", id))
 }
 
 // heartbeat serves tpv:heartbeat: the venue hears one per terminal and half
 // minute as terminal:heartbeat; the last one is in the registry.
 func (sess *session) heartbeat(c *call, o event.Object) {
-	var score *float64
-	if n, err := strconv.ParseFloat(o.Ident("healthScore"), 64); err == nil && n >= 0 && n <= 100 {
-		score = &n
-	}
-	if !sess.server.terminals.beat(o.Ident("terminalId"), score, time.Now()) {
+	if !sess.server.terminals.beat(o, time.Now()) {
 		sess.server.counters.debounced.Add(1)
 		sess.telemetryDone(c, event.Member{Key: "debounced", Value: []byte("true")})
 		return
@@ -103,7 +99,7 @@ func (sess *session) heartbeat(c *call, o event.Object) {
 		}
 	}
 	members = append(members, event.Member{Key: "health", Value: object(health...)}, stamp(o))
-	sess.tell(event.TerminalHeartbeat, members, event.Object{})
+	sess.server.tell(event.TerminalHeartbeat, members, event.Object{})
 	sess.telemetryDone(c, event.Text("id", id))
 }
 
@@ -119,13 +115,12 @@ func stamp(o event.Object) event.Member {
 // tell is the side road of volatile events: to the venue at once, the sender
 // included, past journal and follower. The members are set in o, which may be
 // the zero object.
-func (sess *session) tell(kind event.Kind, members []event.Member, o event.Object) {
-	s := sess.server
+func (s *Server) tell(kind event.Kind, members []event.Member, o event.Object) {
 	if o.Bytes() == nil {
 		o, _ = event.ParseObject([]byte("{}")) // always parses
 	}
 	members = append(members,
-		event.Text("correlationId", event.NewCorrelationID()), event.Text("venueId", sess.grant.Venue))
+		event.Text("correlationId", event.NewCorrelationID()), event.Text("venueId", s.cfg.Venue))
 	s.counters.volatile.Add(1)
 	s.counters.skipped.Add(s.counters.behind.Load())
 	_ = s.io.To(s.rooms.everyone()).Emit(string(kind), json.RawMessage(o.With(members...)))
