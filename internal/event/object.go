@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,6 +68,41 @@ func ParseObject(raw []byte) (Object, error) {
 	}
 	return o, nil
 }
+
+// maxLevels is how deep [Elements] goes, as deep as encoding/json.
+const maxLevels = 10_000
+
+// Elements checks raw against RFC 8259 and returns the elements of the array it
+// is, as they stand there. They may nest deeper than a payload may.
+func Elements(raw []byte) ([]json.RawMessage, error) {
+	s := scanner{b: raw, deepest: maxLevels}
+	i := s.space(0)
+	if i >= len(raw) || raw[i] != '[' {
+		return nil, s.fail(i, "an array")
+	}
+	list := make([]json.RawMessage, 0, 2)
+	end, err := s.elements(i, 1, func(start, end int) { list = append(list, raw[start:end:end]) })
+	if err != nil {
+		return nil, err
+	}
+	if end = s.space(end); end != len(raw) {
+		return nil, s.fail(end, "the end")
+	}
+	return list, nil
+}
+
+// Unquote returns the text of a JSON string as [Elements] returns it; false: it
+// is none.
+func Unquote(raw []byte) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return "", false
+	}
+	text, err := unquote(raw)
+	return text, err == nil
+}
+
+// Quote encodes a text as a JSON string, without HTML escapes.
+func Quote(text string) []byte { return quote(text) }
 
 // Bytes returns the object as it came.
 func (o Object) Bytes() []byte { return o.raw }
@@ -235,11 +271,26 @@ func (o Object) Pick(keys ...string) Object {
 // quote encodes s as a JSON string without the HTML escapes that
 // encoding/json adds by default.
 func quote(s string) []byte {
+	if plain(s) {
+		b := make([]byte, 0, len(s)+2)
+		return append(append(append(b, '"'), s...), '"')
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string always encodes
 	return bytes.TrimRight(buf.Bytes(), "\n")
+}
+
+// plain reports whether a text stands in JSON as it is. (U+2028 and U+2029, which
+// encoding/json escapes for JavaScript of before 2019, are not ASCII.)
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func unquote(raw []byte) (string, error) {
@@ -253,7 +304,12 @@ func unquote(raw []byte) (string, error) {
 
 // scanner walks JSON text by position. It exists because encoding/json cannot
 // say where in the text a member's value stands.
-type scanner struct{ b []byte }
+type scanner struct {
+	b       []byte
+	deepest int // levels; 0: MaxDepth
+}
+
+func (s *scanner) tooDeep(depth int) bool { return depth > cmp.Or(s.deepest, MaxDepth) }
 
 func (s *scanner) fail(at int, want string) error {
 	if at >= len(s.b) {
@@ -293,7 +349,7 @@ func (s *scanner) value(i, depth int) (int, error) {
 }
 
 func (s *scanner) object(i, depth int, found func(key string, start, end int)) (int, error) {
-	if depth > MaxDepth {
+	if s.tooDeep(depth) {
 		return 0, ErrTooDeep
 	}
 	i = s.space(i + 1)
@@ -336,9 +392,14 @@ func (s *scanner) object(i, depth int, found func(key string, start, end int)) (
 }
 
 func (s *scanner) array(i, depth int) (int, error) {
-	if depth > MaxDepth {
+	if s.tooDeep(depth) {
 		return 0, ErrTooDeep
 	}
+	return s.elements(i, depth, func(int, int) {})
+}
+
+// elements walks the array that starts at i.
+func (s *scanner) elements(i, depth int, found func(start, end int)) (int, error) {
 	i = s.space(i + 1)
 	if i < len(s.b) && s.b[i] == ']' {
 		return i + 1, nil
@@ -348,6 +409,7 @@ func (s *scanner) array(i, depth int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		found(i, end)
 		i = s.space(end)
 		if i < len(s.b) && s.b[i] == ']' {
 			return i + 1, nil

@@ -2,7 +2,6 @@ package lan
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -200,7 +199,7 @@ func (f *followers) step(fol *follower, through event.Seq, limit int) (n int, er
 		}
 		at = e.Seq
 		if in, _ := fol.sess.hears(&e.Audience); in && e.Sender != fol.sess.self && s.visible(e, now) {
-			_ = fol.sess.io.Emit(string(e.Kind), json.RawMessage(e.Payload), recovery.Offset(e.Epoch, e.Seq))
+			fol.sess.emit(string(e.Kind), e.Payload, event.Quote(recovery.Offset(e.Epoch, e.Seq)))
 			s.counters.replayed.Add(1)
 			fol.flying = true
 		}

@@ -188,6 +188,10 @@ func tokensIn(r *http.Request) requestTokens {
 // still be being answered and is left alone.
 func (l *link) letGo(h *socket.Handshake) {
 	h.Headers, h.Query, h.Auth = nil, nil, nil
+	if l.wired != nil {
+		l.wired.LetGo()
+		return
+	}
 	if _, ours := l.conn.Transport().(*wire.Transport); !ours || l.conn.Upgraded() {
 		return
 	}

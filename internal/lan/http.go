@@ -43,10 +43,13 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		c.served()
 	}
 	if r.ContentLength != 0 && !websocket.IsWebSocketUpgrade(r) {
-		r.Body = &body{ReadCloser: r.Body, late: func() { s.counters.refuse(reasonBody) }}
 		read := http.NewResponseController(w)
 		_ = read.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout))
-		defer func() { _ = read.SetReadDeadline(time.Time{}) }()
+		r.Body = &body{
+			ReadCloser: r.Body,
+			late:       func() { s.counters.refuse(reasonBody) },
+			whole:      func() { _ = read.SetReadDeadline(time.Time{}) },
+		}
 	}
 	w.Header().Set("Server", "avoqado-edge/"+s.cfg.Version)
 	w.Header().Set("Avoqado-Box", s.cfg.Box)
@@ -79,19 +82,24 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if c, ok := connOf(r.Context()); ok && s.cfg.Transport == Library && websocket.IsWebSocketUpgrade(r) {
 		defer c.hold()()
 	}
-	s.wire.Serve(s.engine, w, r)
+	s.engine.ServeHTTP(w, r)
 }
 
-// body counts the body of a request that does not come in time.
+// body counts the body of a request that does not come in time. The deadline
+// ends with the body alone: of a request that was answered without reading it
+// net/http still reads the rest, and would wait for it for ever.
 type body struct {
 	io.ReadCloser
-	late func()
+	late, whole func()
 }
 
 // Read implements [io.Reader].
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, io.EOF):
+		b.whole()
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.late()
 	}
 	return n, err

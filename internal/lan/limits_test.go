@@ -192,6 +192,9 @@ func TestDeadlines(t *testing.T) {
 	path := strings.TrimPrefix(p.url, "http://"+b.Addr().String())
 	hangs(t, b.Addr().String(), "POST "+path+" HTTP/1.1\r\nHost: box\r\nContent-Length: 100\r\n\r\n42[")
 	until(t, "a body is counted", func() bool { return b.Stats().Refused["body_timeout"] == 1 })
+	for _, path := range []string{"/socket.io/?EIO=4&transport=polling&sid=unknown", "/none"} { // answered without reading it
+		hangs(t, b.Addr().String(), "POST "+path+" HTTP/1.1\r\nHost: box\r\nContent-Length: 100\r\n\r\n42[")
+	}
 	b.quiet(witness)
 }
 

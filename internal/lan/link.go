@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
+	enginepacket "github.com/zishang520/socket.io/parsers/engine/v3/packet"
 	"github.com/zishang520/socket.io/servers/engine/v3"
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/packet"
 	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
@@ -24,13 +25,18 @@ const maxBacklog = 1 << 20
 
 // link is one transport connection: what the library does not keep about it.
 //
+// Of a [wire.Conn] it hears each event past the library, and when it is pinged
+// and answers. Of any other it knows by the engine's events:
+//
 //	packetCreate ─► [ queued: write buffer ] ─ flush ─► [ writing ] ─ drain ─► the wire
 //	     │                                                               │
 //	     └── a PING notes what was shown before it ── a PONG proves it ◄─┘
 type link struct {
 	server  *Server
 	conn    engine.Socket
+	wired   *wire.Conn // conn, if it is one; else nil
 	request requestTokens
+	gate    packet.Gate  // of events that come past the library
 	busy    atomic.Bool  // has a session, or one is being made
 	silent  atomic.Int64 // since when it has none, Unix milliseconds
 
@@ -52,10 +58,18 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	if l, ok := s.links.Load(conn.Id()); ok {
 		return l.(*link)
 	}
-	l, loaded := s.links.LoadOrStore(conn.Id(), &link{server: s, conn: conn, request: tokensIn(conn.Request().Request())})
+	fresh := &link{server: s, conn: conn}
+	request := conn.Request().Request()
+	if c, ok := conn.(*wire.Conn); ok {
+		fresh.wired, request = c, c.Opening()
+	}
+	if request != nil { // else it is closed already
+		fresh.request = tokensIn(request)
+	}
+	l, loaded := s.links.LoadOrStore(conn.Id(), fresh)
 	if !loaded {
-		l.(*link).silent.Store(time.Now().UnixMilli())
-		l.(*link).watch()
+		fresh.silent.Store(time.Now().UnixMilli())
+		fresh.watch()
 	}
 	return l.(*link)
 }
@@ -64,16 +78,11 @@ func (l *link) watch() {
 	guard := func(f func(args []any)) func(...any) {
 		return func(args ...any) { l.server.guard("transport", func() { f(args) }) }
 	}
-	drained := guard(func([]any) { l.drained() })
-	_ = l.conn.On("packetCreate", guard(l.created))
-	_ = l.conn.On("flush", guard(l.flushed))
-	_ = l.conn.Transport().On("drain", drained)
-	_ = l.conn.On("upgrade", guard(func(args []any) {
-		if t, ok := args[0].(transports.Transport); ok {
-			_ = t.On("drain", drained)
-		}
-	}))
-	_ = l.conn.On("heartbeat", guard(func([]any) { l.ponged() }))
+	if l.wired != nil {
+		l.wired.Listen(l)
+	} else {
+		l.watchEngine(guard)
+	}
 	_ = l.conn.On("close", guard(func(args []any) {
 		if err, ok := args[len(args)-1].(error); ok && errors.Is(err, websocket.ErrReadLimit) {
 			l.server.counters.refuse(reasonTooLarge)
@@ -85,7 +94,55 @@ func (l *link) watch() {
 	}
 }
 
-func size(p *packet.Packet) int {
+func (l *link) watchEngine(guard func(f func(args []any)) func(...any)) {
+	drained := guard(func([]any) { l.drained() })
+	_ = l.conn.On("packetCreate", guard(l.created))
+	_ = l.conn.On("flush", guard(l.flushed))
+	_ = l.conn.Transport().On("drain", drained)
+	_ = l.conn.On("upgrade", guard(func(args []any) {
+		if t, ok := args[0].(transports.Transport); ok {
+			_ = t.On("drain", drained)
+		}
+	}))
+	_ = l.conn.On("heartbeat", guard(func([]any) { l.Ponged() }))
+}
+
+// Message implements [wire.Listener]: an event of a client that is in is served
+// here, on the connection's own reader, instead of by the library, which would
+// start a goroutine for it. Everything else is the library's.
+func (l *link) Message(text []byte) (taken bool) {
+	sess := l.session.Load()
+	if sess == nil {
+		return false
+	}
+	in, ok, err := l.server.parser.Read(text, &l.gate, sess.closed)
+	switch {
+	case !ok:
+		return false
+	case err != nil:
+		l.drop()
+	case sess.awaitSettled():
+		sess.received(in.Name, in.Event, in.Ack, nil)
+	default:
+		in.Event.Release()
+	}
+	return true
+}
+
+// Pinging implements [wire.Listener]: all that the session was shown so far
+// stands before this ping.
+func (l *link) Pinging() {
+	sess := l.session.Load()
+	if sess == nil {
+		return
+	}
+	shown := sess.shown()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.noted, l.pinged = shown, true
+}
+
+func size(p *enginepacket.Packet) int {
 	if b, ok := p.Data.(interface{ Len() int }); ok {
 		return b.Len()
 	}
@@ -94,17 +151,16 @@ func size(p *packet.Packet) int {
 
 // created runs for each packet before it enters the write buffer.
 func (l *link) created(args []any) {
-	p, ok := args[0].(*packet.Packet)
+	p, ok := args[0].(*enginepacket.Packet)
 	if !ok {
 		return
 	}
+	if p.Type == enginepacket.PING {
+		l.Pinging()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.Type == packet.PING && l.session.Load() != nil {
-		// All that it was shown so far stands in the buffer before this ping.
-		l.noted, l.pinged = l.session.Load().shown(), true
-	}
-	if p.Type == packet.MESSAGE {
+	if p.Type == enginepacket.MESSAGE {
 		l.server.counters.sent.Add(1)
 	}
 	l.queued += size(p)
@@ -128,7 +184,7 @@ func (s *Server) tooSlow(reason, address string) {
 }
 
 func (l *link) flushed(args []any) {
-	batch, ok := args[0].([]*packet.Packet)
+	batch, ok := args[0].([]*enginepacket.Packet)
 	if !ok {
 		return
 	}
@@ -149,7 +205,8 @@ func (l *link) drained() {
 	l.crowded = l.queued > maxBacklog/2
 }
 
-func (l *link) ponged() {
+// Ponged implements [wire.Listener]: the client has what stood before the ping.
+func (l *link) Ponged() {
 	l.mu.Lock()
 	proven, through := l.pinged, l.noted
 	l.pinged = false
@@ -170,6 +227,9 @@ func (l *link) waiting() int {
 	defer l.mu.Unlock()
 	if l.closed {
 		return 0
+	}
+	if l.wired != nil {
+		return l.wired.Backlog()
 	}
 	n := l.queued
 	if t, ok := l.conn.Transport().(*wire.Transport); ok {
@@ -193,7 +253,7 @@ func (l *link) dead() bool {
 	if l.conn.ReadyState() == "closed" {
 		return true
 	}
-	over := l.conn.Transport().ReadyState() == "closed"
+	over := l.wired == nil && l.conn.Transport().ReadyState() == "closed"
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	twice := over && l.suspect

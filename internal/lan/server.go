@@ -161,6 +161,7 @@ type Server struct {
 	http     *http.Server
 	engine   http.Handler
 	io       *socket.Server
+	parser   packet.Parser
 	wire     *wire.Hub
 	span     *span.Span // nil: no other boxes
 
@@ -247,13 +248,13 @@ func (s *Server) serveSocketIO() {
 		MaxBacklog:   maxBacklog,
 		WriteTimeout: s.cfg.StallTimeout,
 		PollTimeout:  s.cfg.PingInterval + s.cfg.PingTimeout + pollGrace,
-		OnBacklog:    func(*wire.Transport) { s.fan.crowded() },
-		OnDrop: func(t *wire.Transport, why wire.Reason) {
+		OnBacklog:    func() { s.fan.crowded() },
+		OnDrop: func(client net.Addr, why wire.Reason) {
 			reason := reasonSlow
 			if why == wire.Stalled {
 				reason = reasonStalled
 			}
-			s.tooSlow(reason, t.RemoteAddr().String())
+			s.tooSlow(reason, client.String())
 		},
 		Guard: func(f func()) bool { return s.guard("message", f) },
 	})
@@ -269,12 +270,13 @@ func (s *Server) serveSocketIO() {
 	o.SetConnectTimeout(2 * s.cfg.ConnectTimeout) // dropSilent comes before it, and counts
 	o.SetMaxHttpBufferSize(maxFrame)
 	o.SetIdleTimeout(max(idleTimeout, 2*(s.cfg.PingInterval+s.cfg.PingTimeout)))
-	o.SetParser(packet.Parser{
+	s.parser = packet.Parser{
 		PidOf:      s.pidOf,
 		Malformed:  func() { s.counters.refuse(reasonMalformed) },
 		Waited:     func() { s.counters.waits.Add(1) },
 		Unwritable: func() { s.counters.writeErrors.Add(1) },
-	})
+	}
+	o.SetParser(s.parser)
 	// Origins are checked in serveHTTP, for both transports alike; here the
 	// allowed one is only echoed.
 	o.SetCors(&types.Cors{
@@ -283,7 +285,7 @@ func (s *Server) serveSocketIO() {
 		Credentials: true,
 	})
 	s.io = socket.NewServer(nil, o)
-	s.engine = s.io.ServeHandler(nil)
+	handler := s.io.ServeHandler(nil) // makes the engine
 	s.io.Use(s.handshake)
 	_ = s.io.On("connection", func(args ...any) {
 		io := args[0].(*socket.Socket)
@@ -294,7 +296,7 @@ func (s *Server) serveSocketIO() {
 	_ = s.io.Engine().On("connection", func(args ...any) {
 		s.guard("connection", func() { s.linkOf(args[0].(engine.Socket)) })
 	})
-	s.wire.Watch(s.io.Engine())
+	s.engine = s.wire.Front(s.io.Engine(), handler, s.cfg.Transport == Fast)
 }
 
 // Addr returns the address that is bound.

@@ -114,7 +114,9 @@ func (s *Server) connected(io *socket.Socket) {
 	_ = io.On("disconnect", func(args ...any) {
 		s.guard("disconnect", func() { sess.leave.Do(func() { s.disconnected(sess, args) }) })
 	})
-	io.OnAny(func(args ...any) { s.guard("event", func() { sess.received(args) }) })
+	if sess.link.wired == nil {
+		io.OnAny(func(args ...any) { s.guard("event", func() { sess.emitted(args) }) })
+	}
 	close(sess.started)
 	s.counters.connections.Add(1)
 	s.makeRoom(sess)
@@ -208,6 +210,22 @@ func (s *Server) follow(sess *session) bool {
 	return true
 }
 
+// awaitSettled waits until the session's events may be served; false: it is gone
+// or was not let in. It runs on the client's reader.
+func (sess *session) awaitSettled() bool {
+	select {
+	case <-sess.settled:
+		return true
+	default:
+	}
+	select {
+	case <-sess.settled:
+		return true
+	case <-sess.closed:
+		return false
+	}
+}
+
 // joinedPlaces returns a copy of the tables and orders it is in.
 func (sess *session) joinedPlaces() map[place]struct{} {
 	sess.mu.Lock()
@@ -215,24 +233,51 @@ func (sess *session) joinedPlaces() map[place]struct{} {
 	return maps.Clone(sess.places)
 }
 
-// emit sends one event to this socket alone.
-func (sess *session) emit(name string, body json.RawMessage) { _ = sess.io.Emit(name, body) }
+// emit sends one event to this socket alone, with what else belongs to it behind
+// its payload.
+func (sess *session) emit(name string, args ...json.RawMessage) {
+	if sess.link.wired == nil {
+		list := make([]any, len(args))
+		for i, arg := range args {
+			list[i] = arg
+		}
+		_ = sess.io.Emit(name, list...)
+		return
+	}
+	size := len(name) + 8
+	for _, arg := range args {
+		if !json.Valid(arg) { // on disk; JavaScript clients throw an uncaught error at it
+			sess.server.counters.writeErrors.Add(1)
+			return
+		}
+		size += len(arg) + 1
+	}
+	sess.link.wired.SendText(packet.AppendEvent(make([]byte, 0, size), name, args))
+}
 
 // call is one event of a client, from its arrival to its answer.
 type call struct {
 	sess  *session
 	frame *packet.Event
-	ack   socket.Ack // nil if the client wants none
+
+	// Where the client waits for an answer, if it does: under an id, or as the
+	// library says.
+	id  []byte
+	ack socket.Ack
 
 	// Guarded by sess.mu.
-	done bool
-	emit func()
+	serving bool // the goroutine that took it will see to its answer
+	done    bool
+	emit    func()
 }
 
 // answer sends the acknowledgement, if one is wanted.
 func (c *call) answer(body json.RawMessage) {
-	if c.ack != nil {
+	switch {
+	case c.ack != nil:
 		c.ack([]any{body}, nil)
+	case len(c.id) > 0:
+		c.sess.link.wired.SendText(packet.AppendAck(make([]byte, 0, len(c.id)+len(body)+3), c.id, body))
 	}
 }
 
@@ -253,11 +298,32 @@ func (sess *session) finish(c *call, emit func()) {
 		return
 	}
 	c.done, c.emit = true, emit
-	start := !sess.draining && sess.calls[0].done
-	sess.draining = sess.draining || start
+	start := !c.serving && sess.mayDrain()
 	sess.mu.Unlock()
 	if start {
 		sess.server.jobs.add(sess.drain)
+	}
+}
+
+// mayDrain reports whether there is an answer to give and nobody gives any;
+// whoever asked then has to. sess.mu is held.
+func (sess *session) mayDrain() bool {
+	if sess.draining || len(sess.calls) == 0 || !sess.calls[0].done {
+		return false
+	}
+	sess.draining = true
+	return true
+}
+
+// served ends the time in which the goroutine that took a call is with it: what
+// was decided in it is answered by that goroutine, without another one.
+func (sess *session) served(c *call) {
+	sess.mu.Lock()
+	c.serving = false
+	start := sess.mayDrain()
+	sess.mu.Unlock()
+	if start {
+		sess.drain()
 	}
 }
 
@@ -291,10 +357,8 @@ func (sess *session) refuse(c *call, r *event.Refusal) {
 	})
 }
 
-// received takes one event of the client. Names nobody serves are dropped
-// without an answer, as they always were.
-func (sess *session) received(args []any) {
-	s := sess.server
+// emitted takes one event that came by the library.
+func (sess *session) emitted(args []any) {
 	if len(args) < 2 {
 		return
 	}
@@ -303,6 +367,17 @@ func (sess *session) received(args []any) {
 	if !ok {
 		return
 	}
+	var ack socket.Ack
+	if len(args) > 2 {
+		ack, _ = args[2].(socket.Ack)
+	}
+	sess.received(name, f, nil, ack)
+}
+
+// received takes one event of the client, with how to answer it. Names nobody
+// serves are dropped without an answer, as they always were.
+func (sess *session) received(name string, f *packet.Event, id []byte, ack socket.Ack) {
+	s := sess.server
 	serve := sess.handler(name)
 	if serve == nil || s.closing.Load() || !sess.io.Connected() {
 		if serve == nil {
@@ -311,12 +386,10 @@ func (sess *session) received(args []any) {
 		f.Release()
 		return
 	}
-	c := &call{sess: sess, frame: f}
-	if len(args) > 2 {
-		c.ack, _ = args[2].(socket.Ack)
-	}
+	c := &call{sess: sess, frame: f, id: id, ack: ack, serving: true}
 	sess.active.Store(time.Now().UnixMilli())
 	sess.begin(c)
+	defer sess.served(c)
 	if refusal := sess.limit(name); refusal != nil {
 		sess.refuse(c, refusal)
 		return

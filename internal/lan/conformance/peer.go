@@ -38,7 +38,7 @@ type peer struct {
 	hub    *wire.Hub
 	engine engine.Server  // /engine.io/: sends back what it gets
 	io     *socket.Server // /socket.io/: the namespaces / and /custom
-	socket http.Handler
+	fronts [2]http.Handler
 }
 
 func newPeer() *peer {
@@ -49,7 +49,7 @@ func newPeer() *peer {
 	eo.SetPingTimeout(pingTimeout)
 	eo.SetMaxHttpBufferSize(maxPayload)
 	p.engine = engine.NewServer(eo)
-	p.hub.Watch(p.engine)
+	p.fronts[0] = p.hub.Front(p.engine, p.engine, true)
 	_ = p.engine.On("connection", func(args ...any) {
 		conn := args[0].(engine.Socket)
 		_ = conn.On("data", func(args ...any) { echo(conn, args[0]) })
@@ -64,8 +64,8 @@ func newPeer() *peer {
 	o.SetPingTimeout(pingTimeout)
 	o.SetMaxHttpBufferSize(maxPayload)
 	p.io = socket.NewServer(nil, o)
-	p.socket = p.io.ServeHandler(nil)
-	p.hub.Watch(p.io.Engine())
+	handler := p.io.ServeHandler(nil)
+	p.fronts[1] = p.hub.Front(p.io.Engine(), handler, true)
 	for _, name := range []string{"/", "/custom"} {
 		_ = p.io.Of(name, nil).On("connection", func(args ...any) { greet(args[0].(*socket.Socket)) })
 	}
@@ -74,9 +74,9 @@ func newPeer() *peer {
 
 // ServeHTTP implements [http.Handler].
 func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	handler := http.Handler(p.engine)
+	front := p.fronts[0]
 	if strings.HasPrefix(r.URL.Path, "/socket.io/") {
-		handler = p.socket
+		front = p.fronts[1]
 	}
 	delay := time.Duration(0)
 	if r.URL.Query().Has("sid") && r.Header.Get("Upgrade") == "" {
@@ -89,7 +89,7 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-time.After(delay):
 	case <-r.Context().Done():
 	}
-	p.hub.Serve(handler, w, r)
+	front.ServeHTTP(w, r)
 }
 
 func (p *peer) close() {

@@ -7,10 +7,8 @@ import (
 	"io"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/zishang520/socket.io/parsers/socket/v3/parser"
-	"github.com/zishang520/socket.io/servers/socket/v3"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -24,18 +22,6 @@ const (
 
 	maxMessage     = 1_000_000 // bytes; the transports let no more through
 	maxAttachments = 10        // of one event
-
-	// An event of the largest payload, its name and its ack id fit into this.
-	maxEventBytes = event.MaxPayload + 1<<10
-
-	// gateSlots bounds what one client has in flight: as many events, or as
-	// many slices of slotBytes, whichever comes first.
-	gateSlots = 256
-	slotBytes = 8 << 10
-
-	// gateWait is how long a client is made to wait before the box gives up on
-	// it; shorter than the ping timeout, since pongs wait too.
-	gateWait = 10 * time.Second
 )
 
 var (
@@ -76,7 +62,6 @@ func (p Parser) NewDecoder() parser.Decoder {
 	return &decoder{
 		EventEmitter: types.NewEventEmitter(),
 		parser:       p,
-		gate:         make(chan struct{}, gateSlots),
 		closed:       make(chan struct{}),
 	}
 }
@@ -199,30 +184,13 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	return append(b, bytes.TrimRight(buf.Bytes(), "\n")...), nil
 }
 
-// Event is one event as it came, without its name.
-type Event struct {
-	Args        []json.RawMessage // nil if the event was too large
-	Attachments Attachments       // what the placeholders in Args stand for
-	TooLong     bool
-
-	slots int
-	gate  chan struct{}
-}
-
-// Release lets the client send on. Call it once, when the event is answered.
-func (e *Event) Release() {
-	for range e.slots {
-		<-e.gate
-	}
-}
-
 // decoder reads the packets of one client. Its Add runs on the client's reader,
 // one call at a time.
 type decoder struct {
 	types.EventEmitter
 
 	parser Parser
-	gate   chan struct{} // one entry per slot in use
+	gate   Gate
 	closed chan struct{}
 	once   sync.Once
 
@@ -369,45 +337,9 @@ func connectData(b []byte) (any, error) {
 
 // event reads an event and takes its slots, waiting until they are free.
 func (d *decoder) event(b []byte) (any, error) {
-	var args []json.RawMessage
-	if json.Unmarshal(b, &args) != nil || len(args) == 0 || args[0][0] != '"' {
-		return nil, errPacket
-	}
-	var name string
-	if json.Unmarshal(args[0], &name) != nil || len(name) > maxNameBytes || socket.SOCKET_RESERVED_EVENTS.Has(name) {
-		return nil, errPacket
-	}
-	f := &Event{Args: args[1:], gate: d.gate, slots: 1 + len(b)/slotBytes}
-	if len(b) > maxEventBytes {
-		f.Args, f.TooLong, f.slots = nil, true, 1
-	}
-	if err := d.acquire(f.slots); err != nil {
+	name, e, err := d.parser.event(b, &d.gate, d.closed)
+	if err != nil {
 		return nil, err
 	}
-	return []any{name, f}, nil
-}
-
-func (d *decoder) acquire(slots int) error {
-	var timeout <-chan time.Time // made only if there is a wait
-	for range slots {
-		select {
-		case d.gate <- struct{}{}:
-			continue
-		default:
-		}
-		if timeout == nil {
-			d.parser.Waited()
-			timer := time.NewTimer(gateWait)
-			defer timer.Stop()
-			timeout = timer.C
-		}
-		select {
-		case d.gate <- struct{}{}:
-		case <-d.closed:
-			return errOverrun
-		case <-timeout:
-			return errOverrun
-		}
-	}
-	return nil
+	return []any{name, e}, nil
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"github.com/zishang520/socket.io/parsers/socket/v3/parser"
+	"github.com/zishang520/socket.io/servers/engine/v3"
 	"github.com/zishang520/socket.io/servers/socket/v3"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
@@ -11,9 +12,10 @@ import (
 // acknowledged broadcasts and the rest are the library's.
 //
 // Nothing overtakes: a broadcast stands behind all that was emitted to a socket
-// before. What goes the library's way stands in its engine's queue until that is
-// flushed, and an upgraded connection begins with the packets of the polling one
-// in it. So the first broadcast to a connection goes the library's way too, which
+// before. A [Conn] has no queue but its outbox. What goes to any other connection
+// the library's way stands in its engine's queue until that is flushed, and an
+// upgraded one begins with the packets of the polling one in it. So the first
+// broadcast to it goes the library's way too, which
 // flushes that queue; since a [Transport] is always writable it is never filled
 // again, except within an emit.
 //
@@ -61,35 +63,51 @@ func (a *Adapter) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 	var frame []byte // stays nil if there are attachments
 	if len(encoded) == 1 {
 		if text, ok := encoded[0].(*types.StringBuffer); ok {
-			frame = appendFrame(make([]byte, 0, text.Len()+8), opText, messageType, text.Bytes())
+			frame = messageFrame(text.Bytes())
 		}
 	}
 	var later batch
 	sent := int64(0)
 	a.each(opts, func(s *socket.Socket) {
 		s.NotifyOutgoingListeners()(p)
-		t, ours := s.Conn().Transport().(*Transport)
-		if !ours || frame == nil || !t.settled.Load() {
+		out, settling := outboxOf(s.Conn())
+		if out == nil || frame == nil {
 			s.Client().WriteToEngine(encoded, write)
-			if ours {
-				t.settled.Store(true)
+			if settling != nil {
+				settling.settled.Store(true)
 			}
 			return
 		}
 		sent++
-		if write.Volatile && t.Backlog() > 0 {
+		if write.Volatile && out.waiting() > 0 {
 			return
 		}
-		switch t.out.add(frame, true) {
+		switch out.add(frame, true) {
 		case schedule:
-			later.add(&t.out)
+			later.add(out)
 		case flush:
-			t.out.flush()
+			out.flush()
 		case nothing:
 		}
 	})
 	a.hub.frames.Add(sent)
 	a.hub.schedule(&later)
+}
+
+// outboxOf returns where a broadcast to a connection may go at once, nil if it
+// has to go the library's way; then settling is what it has settled after that.
+func outboxOf(conn engine.Socket) (out *outbox, settling *Transport) {
+	if c, ok := conn.(*Conn); ok {
+		return &c.out, nil
+	}
+	t, ours := conn.Transport().(*Transport)
+	switch {
+	case !ours:
+		return nil, nil
+	case !t.settled.Load():
+		return nil, t
+	}
+	return &t.out, nil
 }
 
 // each calls f once for each connected socket that the options mean.

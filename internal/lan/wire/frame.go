@@ -74,6 +74,19 @@ func appendFrame(b []byte, op byte, payload ...[]byte) []byte {
 	return b
 }
 
+// messageFrame returns the frame of an Engine.IO message of the given text.
+func messageFrame(text ...[]byte) []byte {
+	size := 0
+	for _, part := range text {
+		size += len(part)
+	}
+	parts := append([][]byte{messageType}, text...)
+	return appendFrame(make([]byte, 0, size+11), opText, parts...)
+}
+
+// messageType is the Engine.IO type of a message.
+var messageType = []byte("4")
+
 // closeFrame returns a close frame; status 0 gives one without a status.
 func closeFrame(status uint16) []byte {
 	if status == 0 {

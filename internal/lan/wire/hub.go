@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
@@ -26,10 +25,10 @@ type Config struct {
 
 	// OnBacklog is called when more than half of MaxBacklog comes to wait for a
 	// client; what it would be sent from now on may better be kept elsewhere.
-	OnBacklog func(*Transport)
+	OnBacklog func()
 	// OnDrop is called when a client is given up, once, before its connection is
 	// closed.
-	OnDrop func(*Transport, Reason)
+	OnDrop func(client net.Addr, why Reason)
 	// Guard calls f, contains a panic of it and reports whether there was none.
 	// What a client sends is decoded and dispatched within; a panic there ends
 	// its connection alone. By default a panic is not contained.
@@ -96,10 +95,10 @@ func New(cfg Config) *Hub {
 		cfg.PollTimeout = time.Minute
 	}
 	if cfg.OnBacklog == nil {
-		cfg.OnBacklog = func(*Transport) {}
+		cfg.OnBacklog = func() {}
 	}
 	if cfg.OnDrop == nil {
-		cfg.OnDrop = func(*Transport, Reason) {}
+		cfg.OnDrop = func(net.Addr, Reason) {}
 	}
 	if cfg.Guard == nil {
 		cfg.Guard = func(f func()) bool { f(); return true }
@@ -144,6 +143,12 @@ func (h *Hub) start(f func()) bool {
 	}
 	h.group.Go(f)
 	return true
+}
+
+// drop says that a client is given up.
+func (h *Hub) drop(conn net.Conn, why Reason) {
+	h.dropped.Add(1)
+	h.cfg.OnDrop(conn.RemoteAddr(), why)
 }
 
 func (h *Hub) flushers(ctx context.Context) {
@@ -275,19 +280,6 @@ func (u *upgrade) Value(key any) any {
 	return nil
 }
 
-// Serve has the library answer a request to an engine the hub watches.
-func (h *Hub) Serve(engine http.Handler, w http.ResponseWriter, r *http.Request) {
-	sid := r.URL.Query().Get("sid")
-	switch {
-	case websocket.IsWebSocketUpgrade(r):
-		h.serveUpgrade(engine, w, r)
-	case r.Method == http.MethodGet:
-		h.servePoll(engine, w, r, sid)
-	default:
-		h.servePost(engine, w, r, sid)
-	}
-}
-
 // serveUpgrade starts to read a WebSocket when its request has been answered and
 // there is somebody to listen: nothing that a fast client sends is lost. Nothing
 // of the request's buffers is kept.
@@ -333,8 +325,8 @@ func (gone) Write([]byte) (int, error) { return 0, errGone }
 func (gone) WriteHeader(int) {}
 
 // Transport returns what makes transports, for the library's SetTransports. It
-// takes the place of the library's "websocket"; requests must come through
-// [Hub.Serve].
+// takes the place of the library's "websocket"; requests must come through a
+// [Front].
 func (h *Hub) Transport() transports.TransportCtor { return maker{h} }
 
 type maker struct{ hub *Hub }

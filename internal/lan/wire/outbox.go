@@ -33,16 +33,14 @@ const (
 // What is written by one at a time, in the order it was added. Safe for
 // concurrent use.
 type outbox struct {
-	hub    *Hub
-	conn   net.Conn
-	raw    syscall.RawConn
-	behind func()       // called when more than half of what may wait does
-	drop   func(Reason) // called once, before the connection is given up
+	hub  *Hub
+	conn net.Conn
+	raw  syscall.RawConn
 
-	writing sync.Mutex // held by who writes; guards the next group
-	attempt func(fd uintptr) bool
-	bytes   []byte // what is to be written
-	n       int    // what of it was
+	writing sync.Mutex            // held by who writes; guards the next group
+	attempt func(fd uintptr) bool // try; made when something is written
+	bytes   []byte                // what is to be written
+	n       int                   // what of it was
 	err     error
 	patient bool // wait for the kernel
 
@@ -51,7 +49,7 @@ type outbox struct {
 	rest      []byte     // of a frame that was written in part; before the queue
 	size      int        // bytes in queue and rest
 	stalled   bool       // a goroutine waits for the kernel
-	crowded   bool       // more than half of what may wait does, and behind was called
+	crowded   bool       // more than half of what may wait does, and the owner was told
 	scheduled bool       // a flusher will come by
 	closed    bool       // takes nothing more
 
@@ -86,10 +84,10 @@ func (o *outbox) add(frame []byte, later bool) todo {
 		o.mu.Unlock()
 		switch {
 		case over:
-			o.drop(Overflow)
+			o.hub.drop(o.conn, Overflow)
 			_ = o.conn.Close()
 		case behind:
-			o.behind()
+			o.hub.cfg.OnBacklog()
 		}
 		return nothing
 	}
@@ -196,6 +194,9 @@ func (o *outbox) shift(n int) {
 // kernel takes something.
 // o.writing is held.
 func (o *outbox) push(b []byte, patient bool) (int, error) {
+	if o.attempt == nil {
+		o.attempt = o.try
+	}
 	o.bytes, o.n, o.err, o.patient = b, 0, nil, patient
 	err := o.raw.Write(o.attempt)
 	o.bytes = nil
@@ -285,7 +286,7 @@ func (o *outbox) giveUp(err error) {
 	o.discard()
 	o.mu.Unlock()
 	if !over && errors.Is(err, os.ErrDeadlineExceeded) {
-		o.drop(Stalled)
+		o.hub.drop(o.conn, Stalled)
 	}
 	_ = o.conn.Close()
 }

@@ -42,12 +42,10 @@ func (c *calls) dropped(why Reason) {
 func newOutbox(t *testing.T, cfg Config) (client net.Conn, o *outbox, said *calls) {
 	t.Helper()
 	client, server := pipe(t)
-	h, said := New(cfg), new(calls)
-	o = &outbox{
-		hub: h, conn: server, raw: rawOf(t, server),
-		behind: func() { said.behind.Add(1) }, drop: said.dropped,
-	}
-	o.attempt = o.try
+	said = new(calls)
+	cfg.OnBacklog, cfg.OnDrop = func() { said.behind.Add(1) }, func(_ net.Addr, why Reason) { said.dropped(why) }
+	h := New(cfg)
+	o = &outbox{hub: h, conn: server, raw: rawOf(t, server)}
 	t.Cleanup(func() {
 		_ = server.Close()
 		h.group.Wait()

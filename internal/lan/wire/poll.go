@@ -21,9 +21,9 @@ type session struct {
 	closed bool
 }
 
-// Watch makes the hub know the polling connections of an engine, so that it can
-// serve their requests. Call it once per engine, before it serves.
-func (h *Hub) Watch(e engine.BaseServer) {
+// watch makes the hub know the polling connections of an engine, so that it can
+// serve their requests.
+func (h *Hub) watch(e engine.BaseServer) {
 	_ = e.On("connection", func(args ...any) {
 		conn, ok := args[0].(engine.Socket)
 		if !ok || conn.Transport().Name() != transports.POLLING {

@@ -1,12 +1,8 @@
 package wire
 
 import (
-	"errors"
 	"io"
-	"net"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
@@ -14,59 +10,38 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-// Transport is one WebSocket connection, as the library's engine uses it. It is
-// always writable: what is sent leaves for the kernel at once or waits in its
-// own bounded queue, never in the engine's.
+// Transport is the WebSocket connection of a client that began with polling, as
+// the library's engine uses it; one that began with a WebSocket is a [Conn]. It
+// is always writable: nothing waits in the engine's queue.
 type Transport struct {
 	transports.Transport // the library's base: state, events, sid
+	stream
 
-	hub    *Hub
-	conn   net.Conn // nil: it could not be taken over
-	decode decoder  // owned by read
-	out    outbox
-
-	settled atomic.Bool // nothing waits in the engine's queue: see [Adapter]
-	end     sync.Once
+	settled atomic.Bool // nothing waits in the engine's queue, see [Adapter]
 }
 
 // newTransport takes the connection of a WebSocket request over from the
 // library, which has answered the handshake. It does not read before begin.
 func newTransport(h *Hub, ctx *types.HttpContext) *Transport {
-	t := &Transport{Transport: transports.MakeTransport(), hub: h}
+	t := &Transport{Transport: transports.MakeTransport()}
 	t.Prototype(t)
 	t.Transport.Construct(ctx)
 	t.SetWritable(true)
-	t.out = outbox{hub: h, behind: func() { h.cfg.OnBacklog(t) }, drop: t.drop}
-	t.out.attempt = t.out.try
-	if up, ok := ctx.Request().Context().Value(upgradeKey{}).(*upgrade); ok {
-		t.take(ctx)
-		up.transport = t
+	// From gorilla's, whose buffers hold nothing: a client that sends before it
+	// is answered is refused.
+	conn := ctx.Websocket.NetConn()
+	ctx.Websocket = nil
+	up, ok := ctx.Request().Context().Value(upgradeKey{}).(*upgrade)
+	if !ok {
+		t.out.closed = true
+		_ = conn.Close()
+		return t
 	}
-	if t.conn == nil {
+	up.transport = t
+	if t.init(h, conn, t) != nil {
 		t.out.closed = true
 	}
 	return t
-}
-
-// take takes the connection from gorilla's, whose buffers hold nothing: a client
-// that sends before it is answered is refused.
-func (t *Transport) take(ctx *types.HttpContext) {
-	conn := ctx.Websocket.NetConn()
-	ctx.Websocket = nil
-	sys, ok := conn.(syscall.Conn)
-	if !ok {
-		_ = conn.Close()
-		return
-	}
-	raw, err := sys.SyscallConn()
-	if err != nil {
-		_ = conn.Close()
-		return
-	}
-	_ = conn.SetDeadline(time.Time{}) // one of the handshake's; an error shows when reading
-	t.conn = conn
-	t.out.conn, t.out.raw = conn, raw
-	t.decode = decoder{source: newSource(raw, &t.hub.readBuffers), max: t.hub.cfg.MaxPayload}
 }
 
 // Name implements [transports.Transport].
@@ -75,98 +50,22 @@ func (t *Transport) Name() string { return transports.WEBSOCKET }
 // HandlesUpgrades implements [transports.Transport].
 func (t *Transport) HandlesUpgrades() bool { return true }
 
-// Backlog returns how many bytes wait because the client does not read.
-func (t *Transport) Backlog() int { return t.out.waiting() }
-
-// RemoteAddr returns the address of the client, or nil.
-func (t *Transport) RemoteAddr() net.Addr {
-	if t.conn == nil {
-		return nil
-	}
-	return t.conn.RemoteAddr()
-}
-
-// begin starts to read.
-func (t *Transport) begin() {
-	if t.conn != nil && t.hub.start(t.read) {
-		return
-	}
-	t.finish()
-}
-
-// read serves the client and ends the connection after it, also if what was
-// called for it panicked.
-func (t *Transport) read() {
-	over := true
-	t.hub.cfg.Guard(func() { over = t.serve() })
-	if over {
-		t.hub.cfg.Guard(t.finish)
-	}
-}
-
-// serve hands over what the client sends until the connection is over; false: a
-// new reader goes on.
-//
-// A client that has nothing to say but its pong is idle, and its reader gives
-// way to a new one: what it read has made its stack grow, and none shrinks below
-// 4 KiB again.
-func (t *Transport) serve() (over bool) {
-	control := func(op byte, payload []byte) {
-		if op == opPing {
-			t.out.send(appendFrame(nil, opPong, payload))
-		}
-	}
-	for {
-		op, message, err := t.decode.next(control)
-		if err != nil {
-			t.farewell(err)
-			return true
-		}
-		idle := string(message) == pong && len(t.decode.source.bytes()) == 0
-		if op == opBinary {
-			t.OnData(types.NewBytesBuffer(message))
-		} else {
-			t.OnData(types.NewStringBuffer(message))
-		}
-		if idle && t.hub.start(t.read) {
-			return false
-		}
-	}
-}
-
 // pong is the Engine.IO packet of an idle client.
 const pong = "3"
 
-// farewell tells the client why its connection ends, if that is a question of
-// the protocol.
-func (t *Transport) farewell(err error) {
-	var status closeError
-	switch {
-	case errors.As(err, &status):
-		if status == statusTooLarge {
-			t.hub.large.Add(1)
-		}
-		t.out.send(closeFrame(uint16(status)))
-	case errors.Is(err, errClosing):
-		t.out.send(closeFrame(statusNormal))
+func (t *Transport) message(op byte, data []byte) (idle bool) {
+	idle = string(data) == pong
+	if op == opBinary {
+		t.OnData(types.NewBytesBuffer(data))
+	} else {
+		t.OnData(types.NewStringBuffer(data))
 	}
+	return idle
 }
 
-// finish ends the connection and tells the engine. Only reading ends in it, so
-// that no lock of the engine's is held.
-func (t *Transport) finish() {
-	t.end.Do(func() {
-		if t.conn != nil {
-			t.out.close()
-		}
-		t.OnClose()
-	})
-}
-
-func (t *Transport) drop(why Reason) {
-	t.hub.dropped.Add(1)
-	t.hub.cfg.OnDrop(t, why)
-}
+// ended tells the engine. Only reading ends in it, so that no lock of the
+// engine's is held.
+func (t *Transport) ended() { t.OnClose() }
 
 // pingDelay is by how much a ping leaves later than it was made. The engine
 // begins to wait for the pong only after it sent the ping: a pong that is faster
@@ -195,7 +94,7 @@ func (t *Transport) Send(packets []*packet.Packet) {
 // encode returns the frame of a packet.
 func (t *Transport) encode(p *packet.Packet) ([]byte, error) {
 	if text, ok := p.Data.(*types.StringBuffer); ok && p.Type == packet.MESSAGE {
-		return appendFrame(make([]byte, 0, text.Len()+8), opText, messageType, text.Bytes()), nil
+		return messageFrame(text.Bytes()), nil
 	}
 	data, err := t.Parser().EncodePacket(p, true)
 	if err != nil {
@@ -211,9 +110,6 @@ func (t *Transport) encode(p *packet.Packet) ([]byte, error) {
 	}
 	return appendFrame(nil, op, b), nil
 }
-
-// messageType is the Engine.IO type of a message.
-var messageType = []byte("4")
 
 // DoClose implements [transports.Transport]: what waits is written as far as the
 // kernel takes it and the connection is closed, without a close frame: the

@@ -21,12 +21,11 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		return true
 	}})
 	client, server := pipe(t)
-	tr := &Transport{Transport: transports.MakeTransport(), hub: h, conn: server}
+	tr := &Transport{Transport: transports.MakeTransport()}
 	tr.Prototype(tr)
-	raw := rawOf(t, server)
-	tr.out = outbox{hub: h, conn: server, raw: raw, behind: func() {}, drop: func(Reason) {}}
-	tr.out.attempt = tr.out.try
-	tr.decode = decoder{source: newSource(raw, &h.readBuffers), max: 100}
+	if err := tr.init(h, server, tr); err != nil {
+		t.Fatal(err)
+	}
 	ended := 0
 	_ = tr.On("close", func(...any) { ended++ })
 	tr.begin()
