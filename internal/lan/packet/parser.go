@@ -60,9 +60,8 @@ func (p Parser) NewEncoder() parser.Encoder { return encoder{p} }
 // NewDecoder implements [parser.Parser]; the library calls it once per client.
 func (p Parser) NewDecoder() parser.Decoder {
 	return &decoder{
-		EventEmitter: types.NewEventEmitter(),
-		parser:       p,
-		closed:       make(chan struct{}),
+		parser: p,
+		closed: make(chan struct{}),
 	}
 }
 
@@ -187,7 +186,8 @@ func appendValue(b []byte, v any) ([]byte, error) {
 // decoder reads the packets of one client. Its Add runs on the client's reader,
 // one call at a time.
 type decoder struct {
-	types.EventEmitter
+	types.EventEmitter // nil: of it the library calls what is below
+	decoded            []types.EventListener
 
 	parser Parser
 	gate   Gate
@@ -197,6 +197,24 @@ type decoder struct {
 	// Owned by Add.
 	begun   *parser.Packet // waits for attachments
 	missing int
+}
+
+// On implements [types.EventEmitter]; there is one event, "decoded", and the
+// library listens to it before it reads.
+func (d *decoder) On(_ types.EventName, listeners ...types.EventListener) error {
+	d.decoded = append(d.decoded, listeners...)
+	return nil
+}
+
+// RemoveListener implements [types.EventEmitter]. Whoever listens to a client
+// that is gone knows that it is.
+func (d *decoder) RemoveListener(types.EventName, types.EventListener) bool { return true }
+
+// Emit implements [types.EventEmitter].
+func (d *decoder) Emit(_ types.EventName, args ...any) {
+	for _, call := range d.decoded {
+		call(args...)
+	}
 }
 
 // Add implements [parser.Decoder]. An error makes the library close the

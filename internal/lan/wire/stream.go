@@ -15,10 +15,14 @@ type stream struct {
 	hub    *Hub
 	conn   net.Conn // nil: it could not be taken over
 	owner  owner
-	decode decoder // owned by read
+	decode decoder // owned by read, as first is
+	first  int     // messages that are still among the first
 	out    outbox
 	end    sync.Once
 }
+
+// firstMessages is how many are the first of a client: CONNECT, join_room.
+const firstMessages = 2
 
 // owner is who a stream's messages are for. Both are called on the stream's
 // reader, within [Config.Guard].
@@ -43,6 +47,7 @@ func (s *stream) init(h *Hub, conn net.Conn, o owner) error {
 	}
 	_ = conn.SetDeadline(time.Time{}) // one of the handshake's; an error shows when reading
 	s.conn, s.out = conn, outbox{hub: h, conn: conn, raw: raw}
+	s.first = firstMessages
 	s.decode = decoder{source: newSource(raw, &h.readBuffers), max: h.cfg.MaxPayload}
 	return nil
 }
@@ -72,7 +77,8 @@ func (s *stream) read() {
 //
 // A client that has nothing to say but its pong is idle, and its reader gives
 // way to a new one: what it read has made its stack grow, and none shrinks below
-// 4 KiB again.
+// 4 KiB again. So it does behind each of the first messages, with which a client
+// logs in and says where it is, perhaps to say nothing more for a long time.
 func (s *stream) serve() (over bool) {
 	control := func(op byte, payload []byte) {
 		if op == opPing {
@@ -85,8 +91,9 @@ func (s *stream) serve() (over bool) {
 			s.farewell(err)
 			return true
 		}
-		idle := s.owner.message(op, data) && len(s.decode.source.bytes()) == 0
-		if idle && s.hub.start(s.read) {
+		idle := s.owner.message(op, data) || s.first > 0
+		s.first = max(s.first-1, 0)
+		if idle && len(s.decode.source.bytes()) == 0 && s.hub.start(s.read) {
 			return false
 		}
 	}
