@@ -277,47 +277,46 @@ func (s *Span) judge(b []byte) []Message {
 func (s *Span) publish(ctx context.Context, client *redis.Client) error {
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
-	batch := [][]byte{s.alive()}
+	due := true // a sign of life
 	for {
-		for len(batch) > 0 {
+		batch, said := s.take(due)
+		if len(batch) > 0 {
+			due = due && !said
 			if err := s.send(ctx, client, batch); err != nil {
 				return err
 			}
-			batch = s.take()
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.wake:
-			batch = s.take()
 		case <-alive.C:
-			batch = append(s.take(), s.alive())
+			due = true
 		}
 	}
 }
 
-// alive returns a sign of life.
-func (s *Span) alive() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.own
-	h.N = s.said
-	return h.encode(nil)
-}
-
-// take returns the next messages to be published.
-func (s *Span) take() [][]byte {
+// take returns the next messages to be published. A sign of life that is due
+// stands behind the last one: it holds how much was said, so the others would
+// miss what comes after it.
+func (s *Span) take(due bool) (batch [][]byte, alive bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := min(len(s.queue), publishStep)
-	batch := s.queue[:n:n]
+	batch = s.queue[:n:n]
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
 		s.queue = nil
 	}
 	for _, b := range batch {
 		s.bytes -= len(b)
 	}
-	return batch
+	if alive = due && len(s.queue) == 0; alive {
+		h := s.own
+		h.N = s.said
+		batch = append(batch, h.encode(nil))
+	}
+	return batch, alive
 }
 
 func (s *Span) send(ctx context.Context, client *redis.Client, batch [][]byte) error {

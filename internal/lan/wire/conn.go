@@ -100,10 +100,11 @@ func (c *Conn) Listen(l Listener) {
 	c.listener = l
 }
 
-func (c *Conn) hears() Listener {
+// hears returns who hears of the connection, and whether it is still open.
+func (c *Conn) hears() (l Listener, open bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.listener
+	return c.listener, !c.closed
 }
 
 // Opening returns the request that began the connection, nil after
@@ -146,7 +147,8 @@ func (c *Conn) beat() {
 		c.over(endPingTimeout)
 		return
 	}
-	c.hub.cfg.Guard(func() { c.hears().Pinging() })
+	l, _ := c.hears()
+	c.hub.cfg.Guard(l.Pinging)
 	c.out.send(pingFrame)
 }
 
@@ -170,14 +172,16 @@ func (c *Conn) ponged() {
 
 // message takes one Engine.IO packet.
 func (c *Conn) message(op byte, data []byte) (idle bool) {
+	l, open := c.hears()
 	switch {
+	case !open: // the rest of what was read with what ended it
 	case op == opBinary:
 		c.Emit("data", types.NewBytesBuffer(data))
 	case string(data) == pong:
 		c.ponged()
 		return true
 	case len(data) > 0 && data[0] == messageType[0]:
-		if !c.hears().Message(data[1:]) {
+		if !l.Message(data[1:]) {
 			c.Emit("data", types.NewStringBuffer(data[1:]))
 		}
 	case len(data) == 0 || data[0] < '0' || data[0] > '6':
@@ -228,9 +232,7 @@ func (c *Conn) Transport() transports.Transport { return c.front.transport }
 
 // ReadyState implements [engine.Socket].
 func (c *Conn) ReadyState() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+	if _, open := c.hears(); !open {
 		return "closed"
 	}
 	return "open"
