@@ -11,17 +11,15 @@ import (
 	"time"
 )
 
-// writeTimeout is how long one write to a client may take. The library has no
-// write deadline: without this a client that stops reading would hold its
-// buffers until the ping timeout, and a blocked one for ever.
-const writeTimeout = 10 * time.Second
-
 // holdTimeout bounds how long a read waits for the library, see [conn.hold].
 const holdTimeout = 5 * time.Second
 
-// conn is a TCP connection with a deadline on each write.
+// conn is a TCP connection with a deadline on each write. The library has none:
+// without it a client that stops reading would hold its buffers until the ping
+// timeout, and a blocked one for ever.
 type conn struct {
 	net.Conn
+	timeout time.Duration // of a write
 	closing func()
 	stalled func() // a write met its deadline
 	held    atomic.Pointer[chan struct{}]
@@ -30,7 +28,7 @@ type conn struct {
 
 // Write implements [net.Conn].
 func (c *conn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Write(b)

@@ -2,6 +2,7 @@ package lan
 
 import (
 	"net"
+	"time"
 
 	"github.com/zishang520/socket.io/servers/socket/v3"
 )
@@ -17,9 +18,9 @@ func (s *Server) Disconnect(sid string) {
 }
 
 // WithDeadline returns a connection as the listener hands it out, which calls
-// stalled when a write meets its deadline.
-func WithDeadline(c net.Conn, stalled func()) net.Conn {
-	return &conn{Conn: c, closing: func() {}, stalled: stalled}
+// stalled when a write takes longer than timeout.
+func WithDeadline(c net.Conn, timeout time.Duration, stalled func()) net.Conn {
+	return &conn{Conn: c, timeout: timeout, closing: func() {}, stalled: stalled}
 }
 
 // Polls counts the poll requests that wait for something to send.

@@ -82,7 +82,7 @@ func TestWriteDeadline(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
 		stalled := 0
-		c := lan.WithDeadline(near, func() { stalled++ })
+		c := lan.WithDeadline(near, time.Second, func() { stalled++ })
 		defer c.Close()
 		if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("write: %v", err)

@@ -30,6 +30,7 @@ type listener struct {
 	net.Listener
 	limit    int64
 	beyond   string // reason given beyond the limit
+	stall    time.Duration
 	open     atomic.Int64
 	counters *counters
 	log      *slog.Logger
@@ -40,9 +41,9 @@ type listener struct {
 // newListener bounds inner to what sessions need and descriptors allow. Twice
 // the sessions: a client may hold a polling and a WebSocket connection while it
 // upgrades, and the HTTP API comes in here too.
-func newListener(inner net.Listener, sessions int, c *counters, log *slog.Logger) *listener {
+func newListener(inner net.Listener, sessions int, stall time.Duration, c *counters, log *slog.Logger) *listener {
 	l := &listener{
-		Listener: inner, limit: int64(2*sessions + 64), beyond: reasonFull,
+		Listener: inner, stall: stall, limit: int64(2*sessions + 64), beyond: reasonFull,
 		counters: c, log: log, closed: make(chan struct{}),
 	}
 	if n, known := descriptors(); known && n-spareDescriptors < l.limit {
@@ -82,6 +83,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		return &conn{
 			Conn:    c,
+			timeout: l.stall,
 			closing: sync.OnceFunc(func() { l.open.Add(-1) }),
 			stalled: sync.OnceFunc(func() { l.counters.refuse(reasonStalled) }),
 		}, nil

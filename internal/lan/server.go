@@ -66,7 +66,7 @@ type Config struct {
 	HeaderTimeout  time.Duration // 10 s, for the header of a request
 	BodyTimeout    time.Duration // 30 s, for its body
 	ConnectTimeout time.Duration // 5 s, from the transport to the session
-	StallTimeout   time.Duration // 30 s, without taking any of what waits for it
+	StallTimeout   time.Duration // 30 s, without taking any of what waits for it; also of a write of HTTP
 
 	Cloud Cloud // nil: none is configured
 
@@ -237,7 +237,7 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
-	s.listener = newListener(inner, cfg.MaxConnections, s.counters, log)
+	s.listener = newListener(inner, cfg.MaxConnections, cfg.StallTimeout, s.counters, log)
 	return s, nil
 }
 
