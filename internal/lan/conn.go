@@ -22,10 +22,11 @@ const holdTimeout = 5 * time.Second
 // conn is a TCP connection with a deadline on each write.
 type conn struct {
 	net.Conn
-	closing func()
-	stalled func() // a write met its deadline
-	held    atomic.Pointer[chan struct{}]
-	since   atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
+	closing  func()
+	upgraded func() // carries a WebSocket from now on
+	stalled  func() // a write met its deadline
+	held     atomic.Pointer[chan struct{}]
+	since    atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
 }
 
 // Write implements [net.Conn].

@@ -45,6 +45,7 @@ type link struct {
 	pinged  bool
 	noted   event.Seq // what was shown when the last ping was made
 	closed  bool
+	counted bool // among the transports of its address without a session
 }
 
 // linkOf returns the link of a connection, made on first sight.
@@ -56,6 +57,9 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	if !loaded {
 		l.(*link).silent.Store(time.Now().UnixMilli())
 		l.(*link).watch()
+		if !l.(*link).lonely(true) {
+			l.(*link).crowdOut()
+		}
 	}
 	return l.(*link)
 }
@@ -182,6 +186,7 @@ func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	l.countLonely(false)
 	l.server.links.Delete(l.conn.Id())
 }
 
