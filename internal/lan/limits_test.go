@@ -274,7 +274,10 @@ func TestReconnectStorm(t *testing.T) {
 			group.Go(func() { clients[i] = b.comeBack(tokens[i], i) })
 		}
 		group.Wait()
-		t.Logf("%d devices served in %s", devices, time.Since(began).Round(time.Millisecond))
+		took := time.Since(began)
+		if t.Logf("%d devices served in %s", devices, took.Round(time.Millisecond)); took > 3*time.Second {
+			t.Errorf("they were to be served within 3 s")
+		}
 		for i, c := range clients {
 			if c == nil {
 				t.Fatalf("device %d was not served", i)
