@@ -53,15 +53,18 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	if l, ok := s.links.Load(conn.Id()); ok {
 		return l.(*link)
 	}
-	l, loaded := s.links.LoadOrStore(conn.Id(), &link{server: s, conn: conn, request: tokensIn(conn.Request().Request())})
-	if !loaded {
-		l.(*link).silent.Store(time.Now().UnixMilli())
-		l.(*link).watch()
-		if !l.(*link).lonely(true) {
-			l.(*link).crowdOut()
-		}
+	l := &link{server: s, conn: conn, request: tokensIn(conn.Request().Request())}
+	l.silent.Store(time.Now().UnixMilli())
+	within := l.lonely(true) // before anybody else can give it a session
+	if other, loaded := s.links.LoadOrStore(conn.Id(), l); loaded {
+		l.lonely(false)
+		return other.(*link)
 	}
-	return l.(*link)
+	l.watch()
+	if !within {
+		l.crowdOut()
+	}
+	return l
 }
 
 func (l *link) watch() {
