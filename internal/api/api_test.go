@@ -147,9 +147,11 @@ func (m *memory) Stored() event.Seq {
 
 func (m *memory) Cursor(string) event.Seq { return 2 }
 
-func newServer(m *memory, b box, d *door) *Server {
+func newServer(m *memory, b box, d *door) *Server { return newLimited(m, b, d, &limits{left: 1000}) }
+
+func newLimited(m *memory, b box, d *door, l Limits) *Server {
 	return New(Config{
-		Auth: tokens{}, Publish: d, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
+		Auth: tokens{}, Publish: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
 		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 	})

@@ -27,7 +27,8 @@ type request struct {
 // publish takes {event, payload, target?} or an array of them, and answers
 // with the ack a socket would get, or an array of acks in the same order. One
 // event answers with its own status; an array with 200 when all were stored,
-// else 207, and each ack tells for itself. What is answered with success is on
+// else 207, and each ack tells for itself. Each counts against the budget of its
+// sender's address, and is refused with 429 beyond it. What is answered with success is on
 // disk, whatever became of its neighbours.
 func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 	body, ok := readBody(w, r)
@@ -35,7 +36,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 		return
 	}
 	if len(body) == 0 || body[0] != '[' {
-		ack, status := s.publishOne(r, g, body)
+		ack, status := s.publishOne(w, r, g, body)
 		writeRaw(w, status, ack)
 		return
 	}
@@ -53,7 +54,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 	status := http.StatusOK
 	acks := []byte{'['}
 	for i, one := range list {
-		ack, st := s.publishOne(r, g, one)
+		ack, st := s.publishOne(w, r, g, one)
 		if st != http.StatusOK {
 			status = http.StatusMultiStatus
 		}
@@ -79,6 +80,10 @@ func readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
 
 // commandResult takes what became of a command, as today's terminal says it.
 func (s *Server) commandResult(w http.ResponseWriter, r *http.Request, g auth.Grant) {
+	if refusal := s.spend(r, false); refusal != nil {
+		writeRefusal(w, refusal)
+		return
+	}
 	if body, ok := readBody(w, r); ok {
 		ack, status := s.cfg.Publish.CommandResult(r.Context(), g, body)
 		writeRaw(w, status, ack)
@@ -86,21 +91,34 @@ func (s *Server) commandResult(w http.ResponseWriter, r *http.Request, g auth.Gr
 }
 
 // heartbeat takes what a terminal says of itself every half minute. Today's
-// sends no token with it, and must not be turned away for that.
+// sends no token with it, and must not be turned away for that. One that comes
+// too often is telemetry beyond its budget.
 func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	if refusal := s.spend(r, true); refusal != nil {
+		writeRefusal(w, refusal)
+		return
+	}
 	body, ok := readBody(w, r)
 	if !ok {
 		return
 	}
 	var known *auth.Grant
-	if g, refusal := s.checkToken(staff, r); refusal == nil {
+	switch g, refusal := s.checkToken(staff, r); {
+	case refusal == nil:
 		known = &g
+	case refusal.Status == http.StatusTooManyRequests:
+		writeRefusal(w, refusal)
+		return
 	}
 	ack, status := s.cfg.Publish.Heartbeat(known, body)
 	writeRaw(w, status, ack)
 }
 
-func (s *Server) publishOne(r *http.Request, g auth.Grant, body []byte) (ack []byte, status int) {
+func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, g auth.Grant, body []byte) (ack []byte, status int) {
+	if refusal := s.spend(r, false); refusal != nil {
+		retryAfter(w, refusal)
+		return refusalJSON(refusal)
+	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	var req request
@@ -122,9 +140,7 @@ func badBody(err error) *event.Refusal {
 }
 
 func refusalJSON(r *event.Refusal) (body []byte, status int) {
-	body, _ = json.Marshal(map[string]any{ // strings, numbers and bools always encode
-		"success": false, "error": r.Text, "statusCode": r.Status, "code": r.Code,
-	})
+	body, _ = json.Marshal(said(r)) // strings, numbers and bools always encode
 	return body, r.Status
 }
 

@@ -37,6 +37,19 @@ type Publisher interface {
 	Heartbeat(g *auth.Grant, payload []byte) (ack []byte, status int)
 }
 
+// Limits bounds what one address may ask for. Safe for concurrent use.
+type Limits interface {
+	// Spend counts one event of an address and returns nil, or a refusal that
+	// says when to try again. A share of what an address has is kept from
+	// telemetry.
+	Spend(address string, telemetry bool) *event.Refusal
+	// Denied notes that a request showed a bad token and returns once it may be
+	// answered: with nil, or with a refusal to answer instead. The more of them
+	// an address sends the longer it takes, some seconds at most, less if ctx
+	// ends or the box stops.
+	Denied(ctx context.Context, address string, why error) *event.Refusal
+}
+
 // Box tells about the running box; every call is a cheap snapshot, safe for
 // concurrent use.
 type Box interface {
@@ -61,6 +74,7 @@ type Config struct {
 	Venue   string // the box's
 	Auth    Verifier
 	Publish Publisher
+	Limits  Limits
 	Box     Box
 	Events  Events
 	Journal func() any // the journal's figures, as JSON can hold them
@@ -161,6 +175,9 @@ func (s *Server) checkToken(rule access, r *http.Request) (auth.Grant, *event.Re
 	}
 	grant, err := s.cfg.Auth.Verify(strings.TrimSpace(token))
 	if err != nil {
+		if refusal := s.denied(r, err); refusal != nil {
+			return auth.Grant{}, refusal
+		}
 		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "bad_token", err.Error())
 	}
 	if rule != staff && !event.MayPublish(grant.Role) {
@@ -185,14 +202,8 @@ func writeRefusal(w http.ResponseWriter, r *event.Refusal) {
 	if r.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="avoqado-edge"`)
 	}
-	writeJSON(w, r.Status, struct {
-		Success    bool   `json:"success"`
-		Error      string `json:"error"`
-		StatusCode int    `json:"statusCode"`
-		Code       string `json:"code"`
-		Retryable  bool   `json:"retryable,omitempty"`
-		RetryAfter int64  `json:"retryAfterMs,omitempty"`
-	}{false, r.Text, r.Status, r.Code, r.Retryable, r.RetryAfter.Milliseconds()})
+	retryAfter(w, r)
+	writeJSON(w, r.Status, said(r))
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -41,6 +41,9 @@ type Line struct {
 	Message   string // of a connect_error
 	SID       string // of a connect
 	Recovered bool   // of a connect: the server restored the session (JS only)
+	PID       string // of a connect: what names the session to the server (JS only)
+
+	At time.Time `json:"-"` // when the test read it
 
 	seen bool // an Expect has returned it
 }
@@ -165,6 +168,7 @@ func (c *Client) read(stdout io.ReadCloser) {
 func (c *Client) add(line Line, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	line.At = time.Now()
 	c.lines = append(c.lines, line)
 	c.over = last
 	close(c.changed)

@@ -70,7 +70,7 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	counter("sessions_caught_up_total", "Times such a session was live again.", func(s *snapshot) float64 { return float64(s.lan.CaughtUp) })
 	gauge("session_backlog_bytes", "What waits to be read by the session for which most waits.", func(s *snapshot) float64 { return float64(s.lan.Backlog) })
 	counter("connections_total", "Socket.IO sessions begun.", func(s *snapshot) float64 { return float64(s.lan.Connections) })
-	labels(prometheus.CounterValue, "connection_rejects_total", "Connections refused or closed by the box.", "reason",
+	labels(prometheus.CounterValue, "connection_rejects_total", "Connections refused or closed by the box, and bad tokens over HTTP.", "reason",
 		func(s *snapshot) map[string]float64 { return floats(s.lan.Refused) })
 	counter("events_accepted_total", "Events stored for clients of the LAN.", func(s *snapshot) float64 { return float64(s.lan.Accepted) })
 	counter("events_duplicate_total", "Repeats answered with the first receipt.", func(s *snapshot) float64 { return float64(s.lan.Duplicates) })

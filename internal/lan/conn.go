@@ -19,11 +19,12 @@ const holdTimeout = 5 * time.Second
 // timeout, and a blocked one for ever.
 type conn struct {
 	net.Conn
-	timeout time.Duration // of a write
-	closing func()
-	stalled func() // a write met its deadline
-	held    atomic.Pointer[chan struct{}]
-	since   atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
+	timeout  time.Duration // of a write
+	closing  func()
+	upgraded func() // carries a WebSocket from now on
+	stalled  func() // a write met its deadline
+	held     atomic.Pointer[chan struct{}]
+	since    atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
 }
 
 // Write implements [net.Conn].

@@ -154,11 +154,15 @@ func (f *followers) advance(ctx context.Context, fol *follower) (over, more bool
 	if fol.position() < fol.through {
 		return false, f.replay(fol, now)
 	}
-	seen, limit := f.server.fan.seen(), followEvents
-	if seen <= fol.position()+admitEvents && f.server.fan.admit(ctx, fol) {
+	seen, limit, near := f.server.fan.seen(), followEvents, event.Seq(admitEvents)
+	paced := now.Sub(fol.paced) < paceFor
+	if paced {
+		near = burst // what gathered meanwhile is no less a burst
+	}
+	if seen <= fol.position()+near && f.server.fan.admit(ctx, fol) {
 		return true, false
 	}
-	if now.Sub(fol.paced) < paceFor {
+	if paced {
 		// More as more gathers: it must come nearer.
 		limit = burst + int(seen-min(seen, fol.position()))/50
 		fol.due = now.Add(burstEvery)

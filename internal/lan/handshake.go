@@ -99,6 +99,7 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 	sess.capabilities = capabilities(presented)
 	s.recall(sess, presented)
 	io.SetData(sess)
+	l.lonely(false)
 	l.letGo(io.Handshake())
 	return nil
 }

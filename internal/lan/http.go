@@ -78,6 +78,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.counters.refuse(reasonFull)
 		turnAway(w, http.StatusServiceUnavailable, "Too many connections")
 		return
+	case handshake && s.lonely.full(hostOf(r.RemoteAddr)):
+		s.counters.refuse(reasonLonely)
+		turnAway(w, http.StatusServiceUnavailable, "Too many connections without a session")
+		return
 	}
 	if c, ok := connOf(r.Context()); ok && s.cfg.Transport == Library && websocket.IsWebSocketUpgrade(r) {
 		defer c.hold()()

@@ -75,9 +75,10 @@ type addresses struct {
 
 type address struct {
 	events   spent
-	failures int       // handshakes that failed one after the other
+	failures int       // handshakes, and HTTP requests with a bad token, one after the other
 	failed   time.Time // the last of them
 	delayed  int       // answers held back now
+	limited  time.Time // when an HTTP request was last refused
 }
 
 // entry returns what is known of an address, made if need be. The lock is held.
@@ -167,14 +168,20 @@ func (sess *session) limit(name string) *event.Refusal {
 	if wait == 0 {
 		return nil
 	}
-	r := event.RefuseForNow("rate_limit_exceeded", "Rate limit exceeded", wait+time.Millisecond) // rounded up
-	r.Status = http.StatusTooManyRequests
+	r := tooMany(wait)
 	if now.Sub(sess.limited) >= spell {
 		sess.emit("rate_limit_exceeded", failure(sess.correlationID, r))
 		s.log.Warn("client sends too much", "sid", sess.sid, "user", sess.grant.Subject,
 			"terminal", sess.terminal, "address", sess.address)
 	}
 	sess.limited = now
+	return r
+}
+
+// tooMany refuses for now what is beyond a budget.
+func tooMany(wait time.Duration) *event.Refusal {
+	r := event.RefuseForNow("rate_limit_exceeded", "Rate limit exceeded", wait+time.Millisecond) // rounded up
+	r.Status = http.StatusTooManyRequests
 	return r
 }
 
@@ -208,6 +215,7 @@ func (s *Server) makeRoom(sess *session) {
 // vacate notes that the transport has no session any more.
 func (l *link) vacate() {
 	l.silent.Store(time.Now().UnixMilli())
+	l.lonely(true)
 	l.busy.Store(false)
 }
 

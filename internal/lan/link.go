@@ -51,6 +51,7 @@ type link struct {
 	pinged  bool
 	noted   event.Seq // what was shown when the last ping was made
 	closed  bool
+	counted bool // among the transports of its address without a session
 }
 
 // linkOf returns the link of a connection, made on first sight.
@@ -58,20 +59,25 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	if l, ok := s.links.Load(conn.Id()); ok {
 		return l.(*link)
 	}
-	fresh := &link{server: s, conn: conn}
+	l := &link{server: s, conn: conn}
 	request := conn.Request().Request()
 	if c, ok := conn.(*wire.Conn); ok {
-		fresh.wired, request = c, c.Opening()
+		l.wired, request = c, c.Opening()
 	}
 	if request != nil { // else it is closed already
-		fresh.request = tokensIn(request)
+		l.request = tokensIn(request)
 	}
-	l, loaded := s.links.LoadOrStore(conn.Id(), fresh)
-	if !loaded {
-		fresh.silent.Store(time.Now().UnixMilli())
-		fresh.watch()
+	l.silent.Store(time.Now().UnixMilli())
+	within := l.lonely(true) // before anybody else can give it a session
+	if other, loaded := s.links.LoadOrStore(conn.Id(), l); loaded {
+		l.lonely(false)
+		return other.(*link)
 	}
-	return l.(*link)
+	l.watch()
+	if !within {
+		l.crowdOut()
+	}
+	return l
 }
 
 func (l *link) watch() {
@@ -242,6 +248,7 @@ func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	l.countLonely(false)
 	l.server.links.Delete(l.conn.Id())
 }
 

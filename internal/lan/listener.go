@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -32,24 +33,31 @@ type listener struct {
 	beyond   string // reason given beyond the limit
 	stall    time.Duration
 	open     atomic.Int64
+	plain    *crowd // connections that carry no WebSocket
 	counters *counters
 	log      *slog.Logger
 	closed   chan struct{}
 	closing  sync.Once
 }
 
-// newListener bounds inner to what sessions need and descriptors allow. Twice
-// the sessions: a client may hold a polling and a WebSocket connection while it
-// upgrades, and the HTTP API comes in here too.
+// newListener bounds inner to what sessions need and descriptors allow. Three
+// times the sessions: a client may hold a polling and a WebSocket connection
+// while it upgrades, and the HTTP API comes in here too.
+//
+// A third of it may be an address's, without its WebSockets: those are
+// transports, which have bounds of their own. So a venue behind one router has
+// room for all its devices, and nobody who opens connections and says nothing
+// takes those of the others.
 func newListener(inner net.Listener, sessions int, stall time.Duration, c *counters, log *slog.Logger) *listener {
 	l := &listener{
-		Listener: inner, stall: stall, limit: int64(2*sessions + 64), beyond: reasonFull,
+		Listener: inner, stall: stall, limit: int64(3*sessions + 64), beyond: reasonFull,
 		counters: c, log: log, closed: make(chan struct{}),
 	}
 	if n, known := descriptors(); known && n-spareDescriptors < l.limit {
 		l.limit, l.beyond = max(n-spareDescriptors, 1), reasonDescriptors
 		log.Warn("file descriptors allow fewer connections than configured", "descriptors", n, "connections", l.limit)
 	}
+	l.plain = newCrowd(int(l.limit / 3))
 	return l
 }
 
@@ -81,11 +89,21 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.turnAway(c)
 			continue
 		}
+		host := hostOf(c.RemoteAddr().String())
+		leave := sync.OnceFunc(func() { l.plain.leave(host) })
+		if !l.plain.enter(host) {
+			leave()
+			l.open.Add(-1)
+			l.counters.refuse(reasonAddress)
+			_ = c.Close()
+			continue
+		}
 		return &conn{
-			Conn:    c,
-			timeout: l.stall,
-			closing: sync.OnceFunc(func() { l.open.Add(-1) }),
-			stalled: sync.OnceFunc(func() { l.counters.refuse(reasonStalled) }),
+			Conn:     c,
+			timeout:  l.stall,
+			closing:  sync.OnceFunc(func() { l.open.Add(-1); leave() }),
+			upgraded: leave,
+			stalled:  sync.OnceFunc(func() { l.counters.refuse(reasonStalled) }),
 		}, nil
 	}
 }
@@ -107,10 +125,14 @@ func (l *listener) turnAway(c net.Conn) {
 	_ = c.Close()
 }
 
-func (l *listener) pause(d time.Duration) {
+func (l *listener) pause(d time.Duration) { l.wait(context.Background(), d) }
+
+// wait waits until the time is over, ctx ends or the listener is closed.
+func (l *listener) wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
+	case <-ctx.Done():
 	case <-l.closed:
 	case <-timer.C:
 	}
@@ -141,6 +163,8 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 		if peer.expecting() >= s.cfg.HeaderTimeout {
 			s.counters.refuse(reasonHeader)
 		}
-	case http.StateIdle, http.StateHijacked:
+	case http.StateHijacked:
+		peer.upgraded()
+	case http.StateIdle:
 	}
 }

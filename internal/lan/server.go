@@ -175,6 +175,7 @@ type Server struct {
 	positions *positions
 	terminals *terminals
 	addresses *addresses
+	lonely    *crowd // transports without a session
 
 	serving  context.Context // ends when Run has answered what it could
 	stop     context.CancelFunc
@@ -210,6 +211,7 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 		counters: newCounters(), jobs: newJobs(), positions: positions,
 		terminals: terminals,
 		addresses: &addresses{seen: make(map[string]*address)},
+		lonely:    newCrowd(cfg.MaxConnections / 2),
 		sessions:  make(map[string]*session),
 	}
 	for _, origin := range append(dashboardOrigins(), cfg.CORS...) {
@@ -419,10 +421,10 @@ func (s *Server) sweep() {
 	clients := s.io.Engine().Clients()
 	dead := make(map[string]bool)
 	clients.Range(func(id string, c engine.Socket) bool {
-		if s.linkOf(c).dead() {
+		if l := s.linkOf(c); l.dead() {
 			dead[id] = true
 			clients.Delete(id)
-			s.links.Delete(id)
+			l.close()
 			s.counters.swept.Add(1)
 		}
 		return true

@@ -30,13 +30,16 @@ const (
 	reasonTooLarge    = "message_too_large"
 	reasonDescriptors = "no_descriptors"
 	reasonAccept      = "accept_failed"
+	reasonLonely      = "address_transports"  // of its address too many have no session
+	reasonAddress     = "address_connections" // of its address too many are open
+	reasonToken       = "bad_token"           // in an HTTP request
 )
 
 // Stats counts what happened since the start. All counters only grow, Behind and
 // Backlog, which tell of now, do not.
 type Stats struct {
 	Connections int64            `json:"connections"` // sessions begun
-	Refused     map[string]int64 `json:"refused"`     // connections refused or closed by the box, by reason
+	Refused     map[string]int64 `json:"refused"`     // connections refused or closed by the box, and bad tokens over HTTP, by reason
 
 	Accepted   int64            `json:"accepted"`   // events stored for a sender
 	Duplicates int64            `json:"duplicates"` // of them: repeats, not sent again
@@ -65,7 +68,7 @@ type Stats struct {
 	Backlog    int64 `json:"backlog"`    // bytes that wait now for the client for which most waits
 
 	WriteErrors int64 `json:"writeErrors"` // packets that could not be encoded
-	Delayed     int64 `json:"delayed"`     // failed handshakes whose answer was held back
+	Delayed     int64 `json:"delayed"`     // failed handshakes and bad tokens whose answer was held back
 	Panics      int64 `json:"panics"`      // contained in our callbacks
 	Swept       int64 `json:"swept"`       // dead entries taken out of the library
 

@@ -149,11 +149,8 @@ func (c *Conn) beat() {
 	}
 	l, _ := c.hears()
 	c.hub.cfg.Guard(l.Pinging)
-	c.out.send(pingFrame)
+	c.out.send(appendFrame(nil, opText, []byte("2")))
 }
-
-// pingFrame is an Engine.IO ping. Nobody changes it.
-var pingFrame = appendFrame(nil, opText, []byte("2"))
 
 // ponged takes the answer to a ping; one that nobody asked for means nothing.
 func (c *Conn) ponged() {

@@ -6,7 +6,7 @@
 //
 // OPTIONS is a JSON object laid over the Socket.IO client's options.
 //
-// Says:  {"t":"connect","sid":…,"recovered":…}   {"t":"disconnect","reason":…}
+// Says:  {"t":"connect","sid":…,"recovered":…,"pid":…}  {"t":"disconnect","reason":…}
 //        {"t":"connect_error","message":…}       {"t":"event","name":…,"raw":…}
 //        {"t":"ack","id":…,"raw":…}              {"t":"ack","id":…,"error":…}
 // "raw" is the JSON array of an event or ack as it came over the wire, byte for
@@ -57,7 +57,7 @@ function emit(name, payload, id, timeout) {
 }
 
 socket.on("connect", () => {
-  say({ t: "connect", sid: socket.id, recovered: socket.recovered });
+  say({ t: "connect", sid: socket.id, recovered: socket.recovered, pid: socket._pid });
   emit("join_room", { roomType: "venue", venueId: venue }, 0);
 });
 socket.on("disconnect", (reason) => say({ t: "disconnect", reason }));
