@@ -168,8 +168,10 @@ func (b *bridge) knows(id, terminal string) bool {
 
 // work does what time, and who is here now, ask for.
 func (b *bridge) work(ctx context.Context, now time.Time) {
-	for _, sess := range b.server.terminals.online() {
-		b.deliver(sess, now)
+	if !b.book.Idle() {
+		for _, sess := range b.server.terminals.online() {
+			b.deliver(sess, now)
+		}
 	}
 	for _, due := range b.book.Due(now, b.here) {
 		if !b.store(ctx, &due) {

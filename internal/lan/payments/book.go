@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sync"
@@ -130,7 +131,7 @@ func (b *Book) Owns(id, terminal string) bool {
 // events give the same states.
 func (b *Book) Apply(e *event.Event, live bool) {
 	row, ok := event.Lookup(e.Kind)
-	if !ok || (row.Family != event.Bridge && row.Family != event.Order && e.Kind != event.PaymentCompleted) {
+	if !ok || (row.Family != event.Bridge && !b.concerns(row, e)) {
 		return
 	}
 	o, err := event.ParseObject(e.Payload)
@@ -154,6 +155,26 @@ func (b *Book) Apply(e *event.Event, live bool) {
 			b.open[r.ID] = r
 		}
 	}
+}
+
+// concerns reports whether an order or a payment can say anything, without
+// parsing it: most of a venue's events are of these, and say nothing here.
+func (b *Book) concerns(row *event.Row, e *event.Event) bool {
+	switch {
+	case row.Family == event.Order:
+		return bytes.Contains(e.Payload, []byte(`"paymentStatus"`))
+	case e.Kind == event.PaymentCompleted:
+		return !b.Idle() || bytes.Contains(e.Payload, []byte(`"terminalPaymentRequestId"`))
+	}
+	return false
+}
+
+// Idle reports whether no request is open, so that no terminal is to be told
+// anything.
+func (b *Book) Idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open) == 0
 }
 
 // request takes in a new request. Who comes second, in the order of the journal,
