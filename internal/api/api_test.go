@@ -65,6 +65,31 @@ func (d *door) Heartbeat(g *auth.Grant, payload []byte) (ack []byte, status int)
 	return []byte(`{"success":true}`), http.StatusOK
 }
 
+// The till answers with what it was asked.
+func (d *door) till(g auth.Grant, what ...string) (answer []byte, status int) {
+	return fmt.Appendf(nil, `{"asked":%q}`, string(g.Role)+" "+strings.Join(what, " ")), http.StatusOK
+}
+
+func (d *door) Charge(_ context.Context, g auth.Grant, device string, payload []byte) (answer []byte, status int) {
+	return d.till(g, "charge", device, string(payload))
+}
+
+func (d *door) CancelCharge(_ context.Context, g auth.Grant, payload []byte) (answer []byte, status int) {
+	return d.till(g, "cancel", string(payload))
+}
+
+func (d *door) ChargeStatus(_ context.Context, g auth.Grant, request string) (answer []byte, status int) {
+	return d.till(g, "status", request)
+}
+
+func (d *door) OnlineTerminals(_ context.Context, g auth.Grant) (answer []byte, status int) {
+	return d.till(g, "online")
+}
+
+func (d *door) PrintReceipt(_ context.Context, g auth.Grant, terminal string, payload []byte) (answer []byte, status int) {
+	return d.till(g, "print", terminal, string(payload))
+}
+
 type box struct{ notReady error }
 
 func (b box) Status() Status {
@@ -151,7 +176,7 @@ func newServer(m *memory, b box, d *door) *Server { return newLimited(m, b, d, &
 
 func newLimited(m *memory, b box, d *door, l Limits) *Server {
 	return New(Config{
-		Auth: tokens{}, Publish: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
+		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
 		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 	})
@@ -181,6 +206,9 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,
 		"POST /api/v1/tpv/command-ack": staff, "POST /api/v1/tpv/heartbeat": public,
+		"POST " + mobile + "/terminal-payment": staff, "POST " + mobile + "/terminal-payment/cancel": staff,
+		"GET " + mobile + "/terminal-payment/{requestId}": staff, "GET " + mobile + "/terminals/online": staff,
+		"POST " + mobile + "/terminals/{terminalId}/print-receipt": staff,
 		"GET /api/v1/terminals": office,
 		"GET /api/v1/status":    office, "GET /api/v1/events": office,
 		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
@@ -200,7 +228,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		if r.pattern == "GET /api/v1/events/tail" {
 			continue // allowed callers would wait for ever; it has its own test
 		}
-		method, path, _ := strings.Cut(strings.ReplaceAll(r.pattern, "{id}", "1"), " ")
+		method, path, _ := strings.Cut(strings.NewReplacer("{id}", "1", "{venueId}", "v1", "{requestId}", "r", "{terminalId}", "t").Replace(r.pattern), " ")
 		body := `{"event":"payment_completed","payload":{}}`
 
 		if got, _ := ask(t, lan, method, path, "", body); (got == http.StatusOK) != (rule == public) {
@@ -216,6 +244,27 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 			if got, _ := ask(t, lan, method, path, string(role), body); (got == http.StatusOK) != allowed {
 				t.Errorf("%s as %s: status %d, allowed %v", r.pattern, role, got, allowed)
 			}
+		}
+	}
+}
+
+// TestTill: what a POS asks for reaches the till, of this venue alone.
+func TestTill(t *testing.T) {
+	lan := newServer(newMemory(0), box{}, &door{}).LAN()
+	for _, c := range []struct{ method, path, asked string }{
+		{"POST", "/terminal-payment", "WAITER charge  {}"},
+		{"POST", "/terminal-payment/cancel", "WAITER cancel {}"},
+		{"GET", "/terminal-payment/a%2Fb", "WAITER status a/b"},
+		{"GET", "/terminals/online", "WAITER online"},
+		{"POST", "/terminals/AVQD-1/print-receipt", "WAITER print AVQD-1 {}"},
+	} {
+		status, body := ask(t, lan, c.method, "/api/v1/mobile/venues/v1"+c.path, "WAITER", " {} ")
+		if want := fmt.Sprintf(`{"asked":%q}`, c.asked); status != http.StatusOK || strings.TrimSpace(body) != want {
+			t.Errorf("%s: %d %s, want %s", c.path, status, body, want)
+		}
+		status, body = ask(t, lan, c.method, "/api/v1/mobile/venues/v2"+c.path, "WAITER", "{}")
+		if status != http.StatusForbidden || !strings.Contains(body, `"success":false`) {
+			t.Errorf("%s of another venue: %d %s", c.path, status, body)
 		}
 	}
 }

@@ -85,6 +85,9 @@ func TestEventsOverHTTPAreCounted(t *testing.T) {
 		{"a command's result", "/api/v1/tpv/command-ack", "{}", 1, 200, 1, false, 1},
 		{"a result too many", "/api/v1/tpv/command-ack", "{}", 0, 429, 0, false, 1},
 		{"a heartbeat", "/api/v1/tpv/heartbeat", "{}", 1, 200, 1, true, 1},
+		{"a charge too many", "/api/v1/mobile/venues/v1/terminal-payment", "{}", 0, 429, 0, false, 1},
+		{"a cancellation too many", "/api/v1/mobile/venues/v1/terminal-payment/cancel", "{}", 0, 429, 0, false, 1},
+		{"a receipt too many", "/api/v1/mobile/venues/v1/terminals/t1/print-receipt", "{}", 0, 429, 0, false, 1},
 		{"a heartbeat too many", "/api/v1/tpv/heartbeat", "{}", 0, 429, 0, true, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

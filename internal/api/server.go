@@ -50,6 +50,19 @@ type Limits interface {
 	Denied(ctx context.Context, address string, why error) *event.Refusal
 }
 
+// Till is how a POS has a terminal of the venue take a payment. All answers are
+// JSON objects with their HTTP status; all are safe for concurrent use.
+type Till interface {
+	// Charge waits for the result, up to some minutes or until ctx ends; the
+	// payment goes on all the same. The same requestId is charged once.
+	Charge(ctx context.Context, g auth.Grant, device string, payload []byte) (answer []byte, status int)
+	CancelCharge(ctx context.Context, g auth.Grant, payload []byte) (answer []byte, status int)
+	ChargeStatus(ctx context.Context, g auth.Grant, request string) (answer []byte, status int)
+	OnlineTerminals(ctx context.Context, g auth.Grant) (answer []byte, status int)
+	// PrintReceipt waits for the printer, up to half a minute.
+	PrintReceipt(ctx context.Context, g auth.Grant, terminal string, payload []byte) (answer []byte, status int)
+}
+
 // Box tells about the running box; every call is a cheap snapshot, safe for
 // concurrent use.
 type Box interface {
@@ -75,6 +88,7 @@ type Config struct {
 	Auth    Verifier
 	Publish Publisher
 	Limits  Limits
+	Till    Till
 	Box     Box
 	Events  Events
 	Journal func() any // the journal's figures, as JSON can hold them
@@ -118,6 +132,11 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/events", staff, s.publish},
 		{"POST /api/v1/tpv/command-ack", staff, s.commandResult},
 		{"POST /api/v1/tpv/heartbeat", public, s.heartbeat},
+		{"POST " + mobile + "/terminal-payment", staff, s.charge},
+		{"POST " + mobile + "/terminal-payment/cancel", staff, s.cancelCharge},
+		{"GET " + mobile + "/terminal-payment/{requestId}", staff, s.chargeStatus},
+		{"GET " + mobile + "/terminals/online", staff, s.onlineTerminals},
+		{"POST " + mobile + "/terminals/{terminalId}/print-receipt", staff, s.printReceipt},
 		{"GET /api/v1/stats", office, s.stats},
 		{"GET /api/v1/terminals", office, s.terminals},
 		{"GET /api/v1/status", office, s.status},

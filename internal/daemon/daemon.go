@@ -96,7 +96,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		}
 	}
 	d.api = api.New(api.Config{
-		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events},
+		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events},
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		Metrics: metricsHandler(d),
 		Log:     log.With("part", "api"),

@@ -100,6 +100,31 @@ func (d door) Heartbeat(g *auth.Grant, payload []byte) (ack []byte, status int) 
 	return a.Body, a.Status
 }
 
+func (d door) Charge(ctx context.Context, g auth.Grant, device string, payload []byte) (answer []byte, status int) {
+	a := d.lan.Charge(ctx, g, device, payload)
+	return a.Body, a.Status
+}
+
+func (d door) CancelCharge(ctx context.Context, g auth.Grant, payload []byte) (answer []byte, status int) {
+	a := d.lan.CancelCharge(ctx, g, payload)
+	return a.Body, a.Status
+}
+
+func (d door) ChargeStatus(ctx context.Context, g auth.Grant, request string) (answer []byte, status int) {
+	a := d.lan.ChargeStatus(ctx, g, request)
+	return a.Body, a.Status
+}
+
+func (d door) OnlineTerminals(ctx context.Context, g auth.Grant) (answer []byte, status int) {
+	a := d.lan.OnlineTerminals(ctx, g)
+	return a.Body, a.Status
+}
+
+func (d door) PrintReceipt(ctx context.Context, g auth.Grant, terminal string, payload []byte) (answer []byte, status int) {
+	a := d.lan.PrintReceipt(ctx, g, terminal, payload)
+	return a.Body, a.Status
+}
+
 // cloudLink is what terminals are told of the way to the cloud.
 type cloudLink struct{ d *Daemon }
 

@@ -52,6 +52,16 @@ const (
 	TPVMessageResponse  Kind = "tpv_message_response"
 
 	TerminalConfigChanged Kind = "terminal_config_changed"
+
+	BridgeRequest     Kind = "terminal:payment_request"
+	BridgeCancel      Kind = "terminal:payment_cancel"
+	BridgeProbe       Kind = "terminal:payment_probe"
+	BridgeOutcome     Kind = "terminal:payment_outcome"
+	BridgeResult      Kind = "terminal:payment_result"
+	BridgeDisposition Kind = "terminal:payment_cancel_disposition"
+	BridgeProbeResult Kind = "terminal:payment_probe_result"
+	PrintRequest      Kind = "terminal:print_receipt_request"
+	PrintResult       Kind = "terminal:print_receipt_result"
 )
 
 // For how long what a client missed is worth telling it: what happened for a
@@ -110,6 +120,7 @@ var (
 	commandIdentity = []string{"terminalId", "type", "payload"}
 	messageIdentity = []string{"title", "body", "terminalIds"}
 	resultIdentity  = []string{"resultStatus", "success"}
+	chargeIdentity  = []string{"terminalId", "amountCents", "tipCents"}
 
 	paymentEcho = []string{"paymentId"}
 	orderEcho   = []string{"orderId"}
@@ -189,37 +200,38 @@ var catalogue = []Row{
 	{Kind: "sim-custody.rejected-acknowledged", Class: Alerts, Broadcast: true, To: custodian, Private: true, Replay: day},
 	{Kind: "sale-verification.reviewed", Class: Alerts, Broadcast: true, Subject: "saleVerificationId", To: seller, Replay: day},
 
-	// The bridge of a terminal's card reader: to one terminal, as it was sent,
-	// and never again by the box itself, since money may have moved (contract D1).
-	{Kind: "terminal:payment_request", Class: Money, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
-	{Kind: "terminal:payment_cancel", Class: Money, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
-	{Kind: "terminal:payment_probe", Class: Money, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
-	{Kind: "terminal:refund_request", Class: Money, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
-	{Kind: "terminal:print_receipt_request", Class: Service, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
-	{Kind: "terminal:payment_outcome", Class: Money, Broadcast: true, Subject: "requestId", Replay: shift},
+	// The bridge of a terminal's card reader: to one terminal, as it was sent.
+	// What may move money waits for its turn at the terminal (contract D6), and
+	// is not written again where it may have been read (D1).
+	{Kind: BridgeRequest, Class: Money, Family: Bridge, Queued: true, Broadcast: true, Subject: "requestId", Identity: chargeIdentity, To: oneTerminal, Private: true, Bare: true},
+	{Kind: BridgeCancel, Class: Money, Family: Bridge, Queued: true, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
+	{Kind: BridgeProbe, Class: Money, Family: Bridge, Queued: true, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
+	{Kind: "terminal:refund_request", Class: Money, Family: Bridge, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
+	{Kind: PrintRequest, Class: Service, Family: Bridge, Broadcast: true, Subject: "requestId", To: oneTerminal, Private: true, Bare: true},
+	{Kind: BridgeOutcome, Class: Money, Family: Bridge, Broadcast: true, Subject: "requestId", Replay: shift, Latest: true},
 	{
-		Kind: "terminal:payment_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Kind: BridgeResult, Class: Money, Family: Bridge, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
 		Choice: Choice{Key: "status", Values: []string{"success", "failed", "cancelled", "timeout"}, Text: "Invalid status:"},
 	},
 	{
-		Kind: "terminal:payment_cancel_disposition", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Kind: BridgeDisposition, Class: Money, Family: Bridge, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
 		Choice: Choice{Key: "disposition", Values: []string{"ACTIVE", "ACCEPTED", "ALREADY_RESOLVED"}, Text: "Invalid disposition:"},
 	},
 	{
-		Kind: "terminal:payment_probe_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Kind: BridgeProbeResult, Class: Money, Family: Bridge, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
 		Choice: Choice{Key: "disposition", Values: []string{"RESOLVED", "RECEIVED_CANCELLED", "ACTIVE", "NOT_FOUND"}, Text: "Invalid disposition:"},
 	},
 	{
-		Kind: "terminal:print_receipt_result", Class: Service, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Kind: PrintResult, Class: Service, Family: Bridge, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
 		Choice: Choice{Key: "status", Values: []string{"success", "failed"}, Text: "Invalid status:"},
 	},
 	{
-		Kind: "terminal:refund_result", Class: Money, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
+		Kind: "terminal:refund_result", Class: Money, Family: Bridge, Inbound: true, Terminal: true, Senders: everybody, Needs: bridgeNeeds, Subject: "requestId",
 		Choice: Choice{Key: "status", Values: []string{"opened", "rejected"}, Text: "Invalid status:"},
 	},
 	// Only the back-end can say whether the attempt may go on, so nobody may
 	// send it here: silence is what a terminal takes for no.
-	{Kind: "terminal:payment_attempt_opened", Class: Money, Inbound: true, Subject: "requestId"},
+	{Kind: "terminal:payment_attempt_opened", Class: Money, Family: Bridge, Inbound: true, Subject: "requestId"},
 
 	// Terminals under command. What is asked of a terminal is delivered by its
 	// queue and not by the fan-out; how it goes is told to the venue.

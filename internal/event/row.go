@@ -46,6 +46,7 @@ const (
 	Order                 // contract §3.3
 	Alert                 // contract §3.4
 	Task                  // what a terminal is asked to do or read, and what became of it (§3.8, §3.9)
+	Bridge                // what the card reader of a terminal is asked for, and what came of it (§3.7)
 	Session               // what one socket and the box say to each other (§1, §2): never stored
 )
 

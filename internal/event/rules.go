@@ -28,7 +28,7 @@ func (r *Row) MaySend(role Role) *Refusal {
 		return unauthorised("Role %s not authorized for order events", role)
 	case Alert:
 		return unauthorised("Role %s not authorized to send system alerts", role)
-	case Plain, Task, Session:
+	case Plain, Task, Bridge, Session:
 	}
 	return unauthorised("Role %s not authorized to send %s", role, r.Kind)
 }

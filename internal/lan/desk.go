@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/payments"
 	"github.com/avoqado/avoqado-edge/internal/lan/tasks"
 )
 
@@ -31,6 +32,7 @@ type desk struct {
 	server *Server
 	state  State
 	book   *tasks.Book
+	bridge *bridge
 	woken  chan struct{} // one entry while there may be work
 
 	// Owned by run.
@@ -43,7 +45,7 @@ type desk struct {
 
 func newDesk(s *Server, state State) *desk {
 	return &desk{
-		server: s, state: state, book: tasks.New(s.terminals.same),
+		server: s, state: state, book: tasks.New(s.terminals.same), bridge: newBridge(s),
 		woken: make(chan struct{}, 1), history: s.journal.Stored(),
 		refresh: make(map[event.Kind]bool),
 	}
@@ -58,7 +60,7 @@ func (d *desk) wake() {
 
 // run works until ctx ends.
 func (d *desk) run(ctx context.Context) {
-	d.after = d.server.recent(tasks.Longest, d.history)
+	d.after = d.server.recent(max(tasks.Longest, payments.Longest), d.history)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	recalled := false
@@ -89,13 +91,19 @@ func (d *desk) run(ctx context.Context) {
 
 // follow reads what the journal has; false: it could not be read.
 func (d *desk) follow(ctx context.Context) bool {
-	for d.after < d.server.journal.Stored() && ctx.Err() == nil {
+	for {
+		through := d.server.journal.Stored()
+		if d.after >= through || ctx.Err() != nil {
+			d.bridge.reached(d.after)
+			return true
+		}
 		events, err := d.server.journal.Read(d.after, batchEvents, batchBytes)
 		if err != nil {
 			d.server.counters.readErrors.Add(1)
 			return false
 		}
-		if len(events) == 0 {
+		if len(events) == 0 { // what is left cannot be read any more
+			d.bridge.reached(through)
 			return true
 		}
 		for i := range events {
@@ -103,7 +111,6 @@ func (d *desk) follow(ctx context.Context) bool {
 			d.take(&events[i])
 		}
 	}
-	return true
 }
 
 func (d *desk) take(e *event.Event) {
@@ -112,6 +119,7 @@ func (d *desk) take(e *event.Event) {
 		return
 	}
 	d.book.Apply(e)
+	d.bridge.take(e, e.Seq > d.history)
 	if e.Kind == event.TerminalConfigChanged && e.Origin == event.Cloud {
 		if o, err := event.ParseObject(e.Payload); err == nil {
 			d.server.learn(o.Ident("terminalId"), o.Ident("terminalSerialNumber"), true)
@@ -177,6 +185,7 @@ func (d *desk) failed(err error) {
 
 func (d *desk) work(ctx context.Context) {
 	now := d.server.cfg.Now()
+	d.bridge.work(ctx, now)
 	d.book.Expire(now)
 	for _, sess := range d.server.terminals.online() {
 		d.deliver(sess, now)
@@ -280,7 +289,12 @@ func (d *desk) tell(ctx context.Context, step tasks.Step) bool {
 
 // store appends an event of the box itself, once however often it is tried.
 func (d *desk) store(ctx context.Context, kind event.Kind, step tasks.Step, variant string, members []event.Member) bool {
-	s := d.server
+	return d.server.storeOwn(ctx, kind, string(kind)+"/"+step.ID+"/"+variant, event.Audience{Venue: true}, members)
+}
+
+// storeOwn appends an event of the box itself, once for each key that is not
+// empty; false: it could not.
+func (s *Server) storeOwn(ctx context.Context, kind event.Kind, key string, to event.Audience, members []event.Member) bool {
 	row, ok := event.Lookup(kind)
 	if !ok {
 		return false
@@ -289,11 +303,10 @@ func (d *desk) store(ctx context.Context, kind event.Kind, step tasks.Step, vari
 	if err != nil {
 		return false
 	}
-	now := d.server.cfg.Now().UTC().Truncate(time.Millisecond)
+	now := s.cfg.Now().UTC().Truncate(time.Millisecond)
 	e := &event.Event{
 		ID: event.NewID(), Kind: kind, Origin: event.Local, Class: row.Class, Time: now,
-		Subject: row.SubjectOf(o), Audience: event.Audience{Venue: true},
-		DedupKey: event.DedupKey("task", string(kind)+"/"+step.ID+"/"+variant),
+		Subject: row.SubjectOf(o), Audience: to, DedupKey: event.DedupKey("task", key),
 	}
 	e.Payload, e.CorrelationID = row.Enrich(o, event.Stamp{
 		CorrelationID: event.NewCorrelationID(), Time: now, Venue: s.cfg.Venue,

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/lan"
@@ -274,11 +275,19 @@ func serve(t testing.TB, j lan.Journal, state lan.State, change ...func(*lan.Con
 	for _, f := range change {
 		f(&cfg)
 	}
-	extra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "extra "+r.URL.Path, http.StatusTeapot) })
+	var routes http.Handler
+	extra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/v1/mobile/") {
+			routes.ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "extra "+r.URL.Path, http.StatusTeapot)
+	})
 	log := slog.New(slog.NewTextHandler(b.logs, nil))
 	if b.Server, err = lan.Listen(cfg, b.door, j, state, extra, log); err != nil {
 		t.Fatal(err)
 	}
+	routes = api.New(api.Config{Venue: venue, Auth: b.door, Till: till{b.Server}, Limits: b.Server, Log: log}).LAN()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()

@@ -109,6 +109,9 @@ func (s *Server) checkTerminal(from sender, row *event.Row, o event.Object, now 
 	if id := o.Ident("terminalId"); from.terminal == "" || (id != "" && !s.speaksFor(from.terminal, id)) {
 		return tasks.NotYours()
 	}
+	if row.Family == event.Bridge && !s.desk.bridge.book.Owns(o.Ident(row.Subject), from.terminal) {
+		return tasks.NotYours()
+	}
 	if row.Family != event.Task {
 		return nil
 	}
@@ -123,7 +126,7 @@ func authenticationText(row *event.Row) string {
 		return "Authentication required for order events"
 	case event.Alert:
 		return "Authentication required for system alerts"
-	case event.Plain, event.Task, event.Session:
+	case event.Plain, event.Task, event.Bridge, event.Session:
 	}
 	return "Authentication required"
 }

@@ -68,6 +68,8 @@ type Config struct {
 	ConnectTimeout time.Duration // 5 s, from the transport to the session
 	StallTimeout   time.Duration // 30 s, without taking any of what waits for it; also of a write of HTTP
 
+	Waits Waits // for terminals that a POS asked for something
+
 	Cloud Cloud // nil: none is configured
 
 	// Now is the wall clock by which events and sessions grow old.
@@ -111,6 +113,7 @@ func (c Config) withDefaults() Config {
 	if c.StallTimeout == 0 {
 		c.StallTimeout = 30 * time.Second
 	}
+	c.Waits = c.Waits.withDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -345,6 +348,7 @@ func (s *Server) Run(ctx context.Context) error {
 		err = fmt.Errorf("serve %s: %w", s.Addr(), err)
 	}
 	s.closing.Store(true)
+	s.desk.bridge.close()
 	_ = s.listener.Close() // no new connections; nothing else to do about an error
 	s.settle()
 	s.io.Close(nil)

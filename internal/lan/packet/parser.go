@@ -50,6 +50,11 @@ type Parser struct {
 	PidOf func(sid string) string
 }
 
+// AckID is, as the last argument of an emit, what asks the client for an answer under
+// this id. The answer arrives as an ACK packet, its arguments as
+// [json.RawMessage].
+type AckID uint64
+
 // Attachments are sent behind the packet, if they are the last argument of an
 // emit; the arguments before it hold the placeholders.
 type Attachments [][]byte
@@ -74,6 +79,7 @@ func (e encoder) Encode(p *parser.Packet) []types.BufferInterface {
 	if p.Type == parser.CONNECT && e.parser.PidOf != nil {
 		p = e.answer(p)
 	}
+	p = withAckID(p)
 	data, attached := attachments(p.Data)
 	b, err := appendPacket(make([]byte, 0, 256), p, data, attached)
 	if err != nil || attached != nil && !e.parser.Binary {
@@ -104,6 +110,22 @@ func (e encoder) answer(p *parser.Packet) *parser.Packet {
 	}
 	with := *p
 	with.Data = json.RawMessage(o.With(event.Text("pid", pid)))
+	return &with
+}
+
+// withAckID takes the id off the arguments, if there is one, and puts it in its place.
+func withAckID(p *parser.Packet) *parser.Packet {
+	args, ok := p.Data.([]any)
+	if !ok || len(args) == 0 {
+		return p
+	}
+	last := len(args) - 1
+	id, ok := args[last].(AckID)
+	if !ok {
+		return p
+	}
+	with, n := *p, uint64(id)
+	with.Data, with.Id = args[:last], &n
 	return &with
 }
 
@@ -302,7 +324,11 @@ func (d *decoder) decode(b []byte) (p *parser.Packet, missing int, err error) {
 		if json.Unmarshal(b, &args) != nil || args == nil {
 			return nil, 0, errPacket
 		}
-		p.Data = []any{} // the box asks for no acknowledgement
+		answer := make([]any, len(args))
+		for i := range args {
+			answer[i] = args[i]
+		}
+		p.Data = answer
 	case p.Type == parser.CONNECT && p.Id == nil:
 		p.Data, err = connectData(b)
 	case p.Type == parser.DISCONNECT && p.Id == nil && len(b) == 0:
