@@ -84,6 +84,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c, ok := connOf(r.Context()); ok && s.cfg.Transport == Library && websocket.IsWebSocketUpgrade(r) {
+		if l, known := s.links.Load(query.Get("sid")); known {
+			l.(*link).tcp.Store(c)
+		}
 		defer c.hold()()
 	}
 	s.engine.ServeHTTP(w, r)

@@ -34,7 +34,8 @@ const maxBacklog = 1 << 20
 type link struct {
 	server  *Server
 	conn    engine.Socket
-	wired   *wire.Conn // conn, if it is one; else nil
+	wired   *wire.Conn           // conn, if it is one; else nil
+	tcp     atomic.Pointer[conn] // below a WebSocket of the library's transport; else nil
 	request requestTokens
 	gate    packet.Gate  // of events that come past the library
 	busy    atomic.Bool  // has a session, or one is being made
@@ -54,6 +55,11 @@ type link struct {
 	counted bool // among the transports of its address without a session
 }
 
+// pongDelay is for how long a pong is kept back. The engine begins to wait for it
+// only after it sent the ping: one that is faster than that ends nothing, and the
+// client is taken for dead. (In [wire] it is the ping that leaves later.)
+const pongDelay = 10 * time.Millisecond
+
 // linkOf returns the link of a connection, made on first sight.
 func (s *Server) linkOf(conn engine.Socket) *link {
 	if l, ok := s.links.Load(conn.Id()); ok {
@@ -66,6 +72,9 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	}
 	if request != nil { // else it is closed already
 		l.request = tokensIn(request)
+		if c, ok := connOf(request.Context()); ok && websocket.IsWebSocketUpgrade(request) {
+			l.tcp.Store(c)
+		}
 	}
 	l.silent.Store(time.Now().UnixMilli())
 	within := l.lonely(true) // before anybody else can give it a session
@@ -163,6 +172,9 @@ func (l *link) created(args []any) {
 	}
 	if p.Type == enginepacket.PING {
 		l.Pinging()
+		if c := l.tcp.Load(); c != nil {
+			time.AfterFunc(pongDelay, c.hold())
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -79,6 +79,7 @@ func TestSyncStatus(t *testing.T) {
 	two.told(5, 5, 0, 0, "online")
 
 	// Once and no more: the marker is a second status away.
+	board.told(5, 5, 0, 0, "online")
 	seen := len(board.pending("sync_status"))
 	cloud.set(5, false, time.Now())
 	board.told(5, 5, 0, 0, "offline")

@@ -33,8 +33,11 @@ func TestUpgrade(t *testing.T) {
 	if got := c.frame(); got != "3probe" {
 		t.Fatalf("probe was answered with %q", got)
 	}
-	if status, body := p.get(); status != http.StatusOK || body != "6" {
-		t.Fatalf("the poll was answered with %d %q", status, body)
+	for body := ""; body != "6"; { // behind what it is told first
+		var status int
+		if status, body = p.get(); status != http.StatusOK || body != "6" && !strings.HasPrefix(body, "42") {
+			t.Fatalf("the poll was answered with %d %q", status, body)
+		}
 	}
 	c.raw("5")
 	b.journal.append(event.Event{Kind: "menu_updated", Payload: []byte(`{}`)})

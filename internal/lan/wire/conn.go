@@ -211,7 +211,7 @@ func (c *Conn) over(why string) {
 // The rest is what the library asks of an engine's socket.
 
 // Id implements [engine.Socket].
-func (c *Conn) Id() string { return c.id }
+func (c *Conn) Id() string { return c.id } //nolint:revive,staticcheck // the name is the library's
 
 // Protocol implements [engine.Socket].
 func (c *Conn) Protocol() int { return 4 }

@@ -189,7 +189,9 @@ func TestConnHeartbeat(t *testing.T) {
 func TestConnEnds(t *testing.T) {
 	f := newFront(t, Config{MaxPayload: 1000}, time.Hour, time.Hour, all)
 	for _, end := range []struct{ says, why string }{
-		{"2", "transport error"}, {"7", "parse error"}, {"", "parse error"},
+		{"2", "transport error"},
+		{"7", "parse error"},
+		{"", "parse error"},
 		{strings.Repeat("4", 1001), "transport close"},
 	} {
 		client, e := f.dial(t)

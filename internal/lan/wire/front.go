@@ -24,8 +24,8 @@ type Front struct {
 }
 
 // Front returns what serves the requests to an engine, whose own handler is
-// given. Make one per engine, before it serves. direct says that it may make a
-// [Conn]; else all is the library's.
+// given. Make one per engine, before it serves. direct says that WebSockets are
+// carried here; else they are the library's.
 func (h *Hub) Front(e engine.BaseServer, handler http.Handler, direct bool) *Front {
 	r, _ := http.NewRequestWithContext(&upgrade{answered: make(chan struct{})}, http.MethodGet, "/", http.NoBody)
 	f := &Front{hub: h, engine: e, handler: handler, direct: direct, nothing: types.NewHttpContext(gone{}, r)}
@@ -56,7 +56,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.hub.servePoll(f.handler, w, r, sid)
 	case !websocket.IsWebSocketUpgrade(r):
 		f.hub.servePost(f.handler, w, r, sid)
-	case f.direct && sid == "" && query.Get("transport") == transports.WEBSOCKET && query.Get("EIO") == "4":
+	case !f.direct:
+		f.handler.ServeHTTP(w, r)
+	case sid == "" && query.Get("transport") == transports.WEBSOCKET && query.Get("EIO") == "4":
 		f.connect(w, r)
 	default: // the library says what is wrong with it, or upgrades
 		f.hub.serveUpgrade(f.handler, w, r)
