@@ -69,12 +69,11 @@ func (s *Server) linkOf(conn engine.Socket) *link {
 	request := conn.Request().Request()
 	if c, ok := conn.(*wire.Conn); ok {
 		l.wired, request = c, c.Opening()
+	} else if c, ok := connOf(request.Context()); ok && websocket.IsWebSocketUpgrade(request) {
+		l.tcp.Store(c)
 	}
 	if request != nil { // else it is closed already
 		l.request = tokensIn(request)
-		if c, ok := connOf(request.Context()); ok && websocket.IsWebSocketUpgrade(request) {
-			l.tcp.Store(c)
-		}
 	}
 	l.silent.Store(time.Now().UnixMilli())
 	within := l.lonely(true) // before anybody else can give it a session

@@ -288,9 +288,10 @@ func (sess *session) begin(c *call) {
 	sess.calls = append(sess.calls, c)
 }
 
-// finish ends a call: emit runs, on the answer goroutine, once all earlier
-// calls of the session have been answered. Only the first finish counts. It
-// never blocks and may be called on any goroutine.
+// finish ends a call: emit runs once all earlier calls of the session have been
+// answered, on the goroutine that serves the call if that is still with it, else
+// on that of jobs. Only the first finish counts. It never blocks and may be
+// called on any goroutine.
 func (sess *session) finish(c *call, emit func()) {
 	sess.mu.Lock()
 	if c.done {
