@@ -21,10 +21,7 @@ func TestDocumentIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	document, err := s.Document("1.0.0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	document := s.Document("1.0.0")
 	if out, err := validate(t, document); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -10,7 +10,9 @@ import (
 )
 
 // Document returns the AsyncAPI 3.0 document of both wires, as YAML.
-func (s *Spec) Document(version string) ([]byte, error) {
+func (s *Spec) Document(version string) []byte { return appendYAML(nil, s.document(version), 0) }
+
+func (s *Spec) document(version string) object {
 	lanMessages, operations := s.socketIO()
 	channels := object{{Key: "lan", Value: object{
 		{Key: "address", Value: "/"},
@@ -21,7 +23,7 @@ func (s *Spec) Document(version string) ([]byte, error) {
 	}}}
 	topics, more := s.mqtt()
 	channels, operations = append(channels, topics...), append(operations, more...)
-	doc := object{
+	return object{
 		{Key: "asyncapi", Value: "3.0.0"},
 		{Key: "id", Value: "urn:avoqado:edge"},
 		{Key: "defaultContentType", Value: "application/json"},
@@ -36,7 +38,6 @@ func (s *Spec) Document(version string) ([]byte, error) {
 		{Key: "operations", Value: operations},
 		{Key: "components", Value: object{{Key: "schemas", Value: s.schemas()}}},
 	}
-	return yaml.MarshalWithOptions(doc, yaml.IndentSequence(true), yaml.UseLiteralStyleIfMultiline(true))
 }
 
 func servers() object {

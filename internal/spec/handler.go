@@ -54,16 +54,12 @@ func render(version string) (map[string]page, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err := s.Document(version)
-	if err != nil {
-		return nil, err
-	}
 	html, err := s.Page(version)
 	if err != nil {
 		return nil, err
 	}
 	return map[string]page{
-		DocumentPath: tagged(document, "application/yaml; charset=utf-8"),
+		DocumentPath: tagged(s.Document(version), "application/yaml; charset=utf-8"),
 		PagePath:     tagged(html, "text/html; charset=utf-8"),
 	}, nil
 }
