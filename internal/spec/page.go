@@ -9,6 +9,8 @@ import (
 	"html/template"
 	"slices"
 	"strings"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
 //go:embed page.html
@@ -46,10 +48,16 @@ func (s *Spec) Page(version string) ([]byte, error) {
 		Words           *words
 		Events          []pageEvent
 		Topics          []pageTopic
-		Added           []pageRow
+		Added, Types    []pageRow
 	}{
 		Version: version, Prefix: Prefix, Style: template.CSS(style), Words: &s.words, //nolint:gosec // our own file
 		Added: rows(s.added(), []string{"correlationId", "timestamp", "venueId"}, nil),
+	}
+	for _, m := range s.types {
+		name, schema := m.Key.(string), m.Value.(object)
+		if about := text(schema, "description"); about != "" {
+			data.Types = append(data.Types, pageRow{Name: name, Type: s.typeWord(name), About: about})
+		}
 	}
 	for i := range s.Events {
 		data.Events = append(data.Events, s.shown(&s.Events[i]))
@@ -74,17 +82,23 @@ func policy() string {
 
 func (s *Spec) shown(e *Event) pageEvent {
 	var needs []string
+	fields := e.Fields
 	for _, need := range e.Row.Needs {
 		needs = append(needs, need.Key)
+		if need.Key == "venueId" && !slices.ContainsFunc(fields, func(f Field) bool { return f.Name == need.Key }) {
+			fields = append(slices.Clone(fields), Field{Name: need.Key, Type: s.typeWord("Id"), About: "The venue of the token"})
+		}
 	}
-	if e.Row.FromClients() && e.Row.Inbound {
-		needs = append(needs, e.must...)
-	}
-	if !e.Row.FromClients() {
+	switch {
+	case !e.Row.FromClients():
 		needs = nil
+	case e.Row.Inbound && e.Row.Family == event.Session:
+		needs = append(needs, e.must...)
+	case e.Row.Choice.Key != "" && !e.Row.Choice.Optional:
+		needs = append(needs, e.Row.Choice.Key)
 	}
 	p := pageEvent{
-		Event: e, Rows: rows(e.Fields, e.must, needs),
+		Event: e, Rows: rows(fields, e.must, needs),
 		FromThere: e.Row.FromClients(), FromUs: e.Heard(),
 	}
 	if e.Row.FromClients() {

@@ -65,8 +65,10 @@ func (s *Spec) line(f *Field, line string) error {
 	switch {
 	case strings.Contains(name, "|"):
 		f.schema = object{{Key: "type", Value: "string"}, {Key: "enum", Value: anys(values)}}
-	case get(s.types, name) != nil, name == "Kind", name == "Audience":
+	case name == "Kind", name == "Audience":
 		f.schema = ref(name)
+	case get(s.types, name) != nil:
+		f.schema, f.Type = ref(name), s.typeWord(name)
 	default:
 		return fmt.Errorf("unknown type %q", name)
 	}
@@ -85,6 +87,23 @@ func (s *Spec) line(f *Field, line string) error {
 		f.schema = append(object{{Key: "description", Value: f.About}}, f.schema...)
 	}
 	return nil
+}
+
+// typeWord names a shared type by its JSON type, and its own name where that
+// says more.
+func (s *Spec) typeWord(name string) string {
+	schema, _ := get(s.types, name).(object)
+	word := "any"
+	switch t := get(schema, "type").(type) {
+	case string:
+		word = t
+	case []any:
+		word = fmt.Sprintf("%v or %v", t[0], t[1])
+	}
+	if text(schema, "description") != "" {
+		word += " (" + name + ")"
+	}
+	return word
 }
 
 // shape is the JSON Schema of an object with these members; others pass.
