@@ -179,6 +179,7 @@ func newLimited(m *memory, b box, d *door, l Limits) *Server {
 		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
 		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
+		Spec:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "asyncapi: 3.0.0\n") }),
 	})
 }
 
@@ -202,6 +203,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 	lan := s.LAN()
 	want := map[string]access{
 		"GET /healthz": public, "GET /readyz": public, "GET /": public,
+		"GET /asyncapi.yaml": public, "GET /docs": public,
 		"GET /metrics":                 loopback,
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,

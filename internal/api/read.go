@@ -35,6 +35,10 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	s.cfg.Metrics.ServeHTTP(w, r)
 }
 
+func (s *Server) spec(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	s.cfg.Spec.ServeHTTP(w, r)
+}
+
 func (s *Server) stats(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
 	writeJSON(w, http.StatusOK, s.cfg.Box.Stats())
 }
@@ -64,7 +68,7 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	st := s.cfg.Box.Status()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"product": "avoqado-edge", "version": st.Version, "venue": st.Venue, "box": st.Box,
-		"socketio": "/socket.io/", "uplink": st.Uplink.State,
+		"socketio": "/socket.io/", "docs": "/docs", "uplink": st.Uplink.State,
 	})
 }
 

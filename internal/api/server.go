@@ -94,6 +94,7 @@ type Config struct {
 	Journal func() any // the journal's figures, as JSON can hold them
 	Keeper  Keeper
 	Metrics http.Handler
+	Spec    http.Handler // serves /asyncapi.yaml and /docs
 	Log     *slog.Logger
 }
 
@@ -149,6 +150,8 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/journal/compact", operator, s.compact},
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
+		{"GET /asyncapi.yaml", public, s.spec},
+		{"GET /docs", public, s.spec},
 		{"GET /", public, s.root},
 	}
 }

@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"internal/config": {"configs"},
 	"internal/daemon": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/config", "internal/discovery",
-		"internal/event", "internal/journal", "internal/lan", "internal/uplink",
+		"internal/event", "internal/journal", "internal/lan", "internal/spec", "internal/uplink",
 	},
 	"internal/discovery":    {},
 	"internal/event":        {},
@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"internal/lan/packet":   {"internal/event"},
 	"internal/service":      {},
 	"internal/simulate":     {"internal/event"},
+	"internal/spec":         {"internal/event"},
 	"internal/uplink":       {"internal/event"},
 
 	// Only tests import these.
@@ -75,7 +76,7 @@ var walls = []wall{
 	{library: "github.com/redis/go-redis/v9", owners: []string{"internal/lan/span"}},
 	{library: "github.com/mochi-mqtt/server/v2", owners: []string{"internal/cloud"}},
 	{library: "github.com/spf13/cobra", owners: []string{"internal/cli"}},
-	{library: "github.com/goccy/go-yaml", owners: []string{"internal/config"}},
+	{library: "github.com/goccy/go-yaml", owners: []string{"internal/config"}, also: []string{"internal/spec"}},
 	{library: "github.com/prometheus/client_golang", also: []string{"internal/api", "internal/daemon"}},
 	{library: "github.com/coreos/go-systemd/v22", also: []string{"internal/daemon"}},
 	{library: "github.com/miekg/dns", also: []string{"internal/discovery"}},
@@ -89,6 +90,7 @@ var walls = []wall{
 	{library: "pgregory.net/rapid"},
 	{library: "github.com/hanwen/go-fuse/v2"}, // internal/journal/powercut
 	{library: "github.com/rogpeppe/go-internal"},
+	{library: "github.com/santhosh-tekuri/jsonschema/v6"},
 
 	// What the journal is measured against, in scripts/bench alone.
 	{library: "github.com/cockroachdb/pebble"},

@@ -20,6 +20,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
+	"github.com/avoqado/avoqado-edge/internal/spec"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
@@ -98,8 +99,8 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 	d.api = api.New(api.Config{
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events},
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
-		Metrics: metricsHandler(d),
-		Log:     log.With("part", "api"),
+		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
+		Log: log.With("part", "api"),
 	})
 	routes = d.api.LAN()
 	if d.socket, err = api.ListenSocket(cfg.Socket); err != nil {

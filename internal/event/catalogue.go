@@ -165,6 +165,7 @@ var catalogue = []Row{
 	{Kind: RoomLeft, Class: Telemetry, Family: Session, Volatile: true},
 	{Kind: RateLimitExceeded, Class: Telemetry, Family: Session, Volatile: true},
 	{Kind: "sync_status", Class: Telemetry, Family: Session, Volatile: true},
+	{Kind: "sync_required", Class: Telemetry, Family: Session, Volatile: true},
 	{Kind: Failure, Class: Telemetry, Family: Session, Volatile: true},
 
 	// Payments.

@@ -77,11 +77,11 @@ func TestCatalogueIsSound(t *testing.T) {
 }
 
 // Every event that contract §1–§4 and §11 C name, in either direction, and the
-// box's own sync_status.
+// box's own sync_status and sync_required.
 func TestCatalogueIsComplete(t *testing.T) {
 	const contract = `
 		authenticate authentication_success authentication_error
-		join_room leave_room joinVenueRoom leaveVenueRoom room_joined room_left error rate_limit_exceeded sync_status
+		join_room leave_room joinVenueRoom leaveVenueRoom room_joined room_left error rate_limit_exceeded sync_status sync_required
 		payment_initiated payment_processing payment_completed payment_failed
 		crypto:payment_confirmed crypto:payment_failed
 		order_created order_updated order_status_changed order_deleted

@@ -140,6 +140,7 @@ func (d *desk) read(e *event.Event) {
 	to, except := d.server.rooms.of(e.Audience)
 	_ = d.server.about(e.Origin).To(to...).Except(except...).Emit(string(event.NotificationUpdated), object(
 		event.Text("id", e.Subject), event.Member{Key: "isRead", Value: []byte("true")},
+		event.Text("correlationId", e.CorrelationID), event.Text("timestamp", event.FormatTime(e.Time)),
 		event.Text("venueId", d.server.cfg.Venue),
 	))
 }
