@@ -440,32 +440,7 @@ func (s *Server) sweep() {
 		}
 		return true
 	})
-	for _, sess := range s.live() {
-		if _, err := s.verifier.Verify(sess.token); err != nil {
-			s.end(sess)
-		}
-	}
-}
-
-// CloseSockets closes the transports of the sessions that match and returns
-// how many they are. Their clients reconnect by themselves and are then told
-// what their token is worth.
-func (s *Server) CloseSockets(match func(auth.Grant) bool) int {
-	n := 0
-	for _, sess := range s.live() {
-		if match(sess.grant) {
-			s.end(sess)
-			n++
-		}
-	}
-	return n
-}
-
-func (s *Server) end(sess *session) {
-	if sess.ended.CompareAndSwap(false, true) {
-		s.counters.refuse(reasonRevoked)
-		s.jobs.add(sess.link.drop)
-	}
+	s.VerifyAgain()
 }
 
 // live returns the sessions there are.
