@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -157,10 +158,7 @@ func TestPublicKeys(t *testing.T) {
 func TestParseKeys(t *testing.T) {
 	all := pairs(t)
 	changed := func(kid, name, value string) map[string]string {
-		k := map[string]string{}
-		for n, v := range all[kid].jwk {
-			k[n] = v
-		}
+		k := maps.Clone(all[kid].jwk)
 		if k[name] = value; value == "" {
 			delete(k, name)
 		}

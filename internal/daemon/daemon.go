@@ -29,6 +29,7 @@ type Daemon struct {
 	log     *slog.Logger
 	id      identity
 	started time.Time
+	clock   clock
 
 	journal   *journal.Journal
 	lan       *lan.Server
@@ -41,8 +42,9 @@ type Daemon struct {
 // New opens the box's state and binds its listeners, in the order the parts
 // need each other. What it opened is closed again if a later step fails; so
 // after an error nothing is held. On a state directory that was never used it
-// makes the journal and the box's identity.
-func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
+// makes the journal and the box's identity. level is that of log: the cloud may
+// change it.
+func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, err error) {
 	d = &Daemon{cfg: cfg, log: log, started: time.Now()}
 	defer func() {
 		if err != nil {
@@ -61,7 +63,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		Venue:          cfg.Box.Venue,
 		Secret:         []byte(cfg.Auth.AccessTokenSecret.Reveal()),
 		PreviousSecret: []byte(cfg.Auth.PreviousSecret.Reveal()),
-	}, time.Now)
+	}, d.clock.Now)
 	if err != nil {
 		return d, err
 	}
@@ -86,7 +88,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		return d, fmt.Errorf("listen for terminals: %w", err)
 	}
 	if len(cfg.Uplink.Brokers) > 0 {
-		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, log.With("part", "uplink")); err != nil {
+		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, remote{d, verifier, level}, log.With("part", "uplink")); err != nil {
 			return d, err
 		}
 	}

@@ -200,8 +200,10 @@ func newPublisher(t *testing.T, broker string) (func(topic, body string), error)
 
 func TestRejectedMessages(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
+	heard := listen(t, broker.URL())
+	w := newWire(t, broker.URL())
 	j := newMemory()
-	u := newUplink(t, j, broker.URL(), nil)
+	u := newUplink(t, j, w.url(), nil)
 	running(t, "uplink", u.Run)
 	online(t, u)
 	bad := []struct{ topic, code, body string }{
@@ -224,7 +226,21 @@ func TestRejectedMessages(t *testing.T) {
 		{"/broadcasts", "too_large", strings.Repeat("x", maxMessage+1)},
 		{"/boxes/b1/commands", "not_json", `stop`},
 		{"/boxes/b1/commands", "bad_id", `{"type":"status.report"}`},
+		{"/boxes/b1/commands", "not_json", `{"id":"c","type":"status.report","newMember":1}`},
+		{"/boxes/b1/commands", "not_json", `{"id":"c","type":"status.report","expiresAt":"soon"}`},
+		{"/boxes/b1/commands", "too_large", strings.Repeat("x", maxMessage+1)},
 		{"/config", "bad_config", `{}`},
+		{"/config", "bad_config", `{"version":-1}`},
+		{"/config", "bad_config", `{"version":1,"venueStatus":7}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{}]}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{"jti":"a","sub":"b"}]}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{"sub":"b","until":"2026-01-01T00:00:00Z"}]}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{"jti":"b","before":"2026-01-01T00:00:00Z"}]}`},
+		{"/config", "not_json", `{"version":1`},
+		{"/config", "not_json", "{\"version\":1,\"venueStatus\":\"\xff\"}"},
+		{"/config", "too_large", strings.Repeat("x", maxMessage+1)},
+		{"/boxes/b1/acks", "not_json", `through`},
+		{"/boxes/b1/acks", "too_large", strings.Repeat("x", maxMessage+1)},
 		{"/boxes/b1/acks", "not_json", `{"through":-1}`},
 	}
 	for i, c := range bad {
@@ -240,8 +256,22 @@ func TestRejectedMessages(t *testing.T) {
 			t.Errorf("%.60s: kept %s (%s), %d bytes of %d", c.body, r.Code, r.Reason, len(r.Bytes), r.Size)
 		}
 	}
-	if s := u.Status(); s.Connects != 1 || j.Stored() != 0 {
+	if s := u.Status(); s.Connects != 1 || j.Stored() != 0 || !strings.HasPrefix(s.RejectedFor, bad[len(bad)-1].code) {
 		t.Errorf("status %+v, %d events stored", s, j.Stored())
+	}
+	until(t, "the back-end is told", func() bool {
+		var r report
+		_ = json.Unmarshal([]byte(heard.last("/boxes/b1/status")), &r)
+		return r.Rejected != nil && r.Rejected.Count == uint64(len(bad))
+	})
+
+	// Confirmed, none of them comes again.
+	w.cut()
+	until(t, "online again", func() bool { s := u.Status(); return s.Connects == 2 && s.State == Online })
+	say(t, broker.URL(), "/broadcasts", false, `{"id":"x","event":"menu_updated","payload":{}}`)
+	until(t, "what comes behind is stored", func() bool { return u.Status().Broadcasts == 1 })
+	if n := u.Status().Rejected; n != uint64(len(bad)) {
+		t.Errorf("%d rejected, want %d", n, len(bad))
 	}
 
 	// The list is a ring, and its numbers go on after a restart.
@@ -292,44 +322,6 @@ func TestParseBroadcast(t *testing.T) {
 			t.Errorf("%s goes to %+v", all, e.Audience)
 		}
 	}
-}
-
-func TestCommandsAndConfig(t *testing.T) {
-	broker := startBroker(t, "127.0.0.1:0")
-	heard := listen(t, broker.URL())
-	j := newMemory()
-	u := newUplink(t, j, broker.URL(), nil)
-	stop := running(t, "uplink", u.Run)
-	online(t, u)
-	for _, c := range []struct{ body, want string }{
-		{`{"id":"c1","type":"log.level","params":{"level":"debug"}}`, `{"id":"c1","status":"rejected","error":"unknown command type \"log.level\""}`},
-		{`{"id":"c2","type":"status.report","expiresAt":"2020-01-01T00:00:00Z"}`, `{"id":"c2","status":"expired"}`},
-		{`{"id":"c3","type":"status.report"}`, `{"id":"c3","status":"done","result":{"state":"online",`},
-	} {
-		say(t, broker.URL(), "/boxes/b1/commands", false, c.body)
-		until(t, "the answer to "+c.body, func() bool {
-			return strings.HasPrefix(heard.last("/boxes/b1/commands/results"), c.want)
-		})
-	}
-	for _, c := range []struct{ body, want string }{
-		{`{"version":2,"a":1}`, `{"version":2,"a":1}`},
-		{`{"version":1}`, `{"version":2,"a":1}`},
-		{`{"version":3 }`, `{"version":3 }`},
-	} {
-		say(t, broker.URL(), "/config", true, c.body)
-		say(t, broker.URL(), "/config", false, `{}`) // handled behind it
-		n := u.Status().Rejected
-		until(t, "it is handled", func() bool { return u.Status().Rejected > n || n > 0 })
-		until(t, "the newest is kept", func() bool {
-			all, _ := j.All(ConfigSpace)
-			return string(all[ConfigKey]) == c.want
-		})
-	}
-	stop()
-	// Retained: a box that connects later gets it.
-	fresh := newMemory()
-	running(t, "uplink", newUplink(t, fresh, broker.URL(), nil).Run)
-	until(t, "retained config", func() bool { all, _ := fresh.All(ConfigSpace); return len(all) == 1 })
 }
 
 func TestStatusTopicAndWill(t *testing.T) {
