@@ -83,6 +83,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 		MaxEventsPerAddress: cfg.Limits.MaxEventsPerAddress,
 		RateWindow:          cfg.Limits.RateWindow,
 		Cloud:               d.cloud(),
+		Trusted:             d.clock.Now,
 	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)

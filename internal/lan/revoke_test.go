@@ -2,9 +2,11 @@ package lan_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan"
 )
 
 // TestPolicyEndsSessions takes tokens back while their sessions are open.
@@ -31,5 +33,21 @@ func TestPolicyEndsSessions(t *testing.T) {
 			t.Errorf("%+v ended %d sessions, want %d", c.policy, n, c.ended)
 		}
 		until(t, "they are gone", func() bool { return b.Connections().ConnectionStats.Total == c.are })
+	}
+}
+
+// TestEventsExpireByTheTrustedClock has a system clock that is a day behind.
+func TestEventsExpireByTheTrustedClock(t *testing.T) {
+	b := start(t, func(c *lan.Config) {
+		c.Trusted = func() time.Time { return time.Now().Add(24 * time.Hour) }
+	})
+	waiter := b.as(event.Waiter)
+	for n, expires := range []time.Duration{time.Hour, 25 * time.Hour} {
+		e := alert(n, event.Audience{})
+		e.Expires = time.Now().Add(expires)
+		b.journal.append(e)
+	}
+	if got := waiter.want("system_alert"); got != `{"n":1,"amount":"1.50"}` {
+		t.Errorf("shown: %s", got)
 	}
 }
