@@ -102,6 +102,16 @@ func TestTheCloudCommands(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 
+	at := []string{"--broker", broker.URL(), "--venue", Venue, "--box", "b1"}
+	if out, stderr, code := box.Command(append([]string{"cloud", "command", "log.level", "--params", `{"level":"warn"}`}, at...)...); code != 0 ||
+		!strings.Contains(out, `"status": "done"`) || !strings.Contains(out, `"level": "warn"`) {
+		t.Errorf("cloud command ends with %d\n%s%s", code, out, stderr)
+	}
+	if out, stderr, code := box.Command(append([]string{"cloud", "command", "box.explode"}, at...)...); code != 1 ||
+		!strings.Contains(out, `"status": "rejected"`) || !strings.Contains(stderr, "the command is rejected") {
+		t.Errorf("cloud command ends with %d\n%s%s", code, out, stderr)
+	}
+
 	box.Kill()
 	box.Start()
 	online()
@@ -160,7 +170,13 @@ func TestTheCloudSuspendsAVenue(t *testing.T) {
 	broker.Start()
 	online()
 	broker.Publish(venueTopics+"/config", `{"version":1,"venueStatus":"ACTIVE"}`) // not newer
-	broker.Publish(venueTopics+"/config", `{"version":2,"venueStatus":"ACTIVE","revoked":[{"sub":"w2"}]}`)
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, []byte(`{"version":2,"venueStatus":"ACTIVE","revoked":[{"sub":"w2"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, stderr, code := box.Command("cloud", "config", "--broker", broker.URL(), "--venue", Venue, file); code != 0 {
+		t.Fatalf("cloud config ends with %d\n%s%s", code, out, stderr)
+	}
 	Eventually(t, 20*time.Second, "the venue is open", func() bool { return box.Status().Uplink.ConfigVersion == 2 })
 	enter(event.Waiter, "w3").Expect("connect", 20*time.Second)
 	if line := enter(event.Waiter, "w2").Expect("connect_error", 20*time.Second); !strings.Contains(line.Message, "Sesión cerrada") {
