@@ -411,3 +411,44 @@ func TestReplayPassesWhatIsLost(t *testing.T) {
 		})
 	}
 }
+
+// A second replay begins at the lower place, when the window is free.
+func TestReplayAfterReplay(t *testing.T) {
+	j := newMemory()
+	appendPayments(t, j, 600)
+	j.cursors[cursorName] = 600
+	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	order := func(id string, from int) {
+		t.Helper()
+		_, e, bad, err := u.journalReplay(&command{ID: id, Params: fmt.Appendf(nil, `{"from":%d}`, from)})
+		if bad != nil || err != nil {
+			t.Fatal(bad, err)
+		}
+		e.then()
+	}
+	order("a", 100)
+	first := u.lane()
+	if first == nil || first == u.sender || first.cursor != 99 || first.limit != 600 {
+		t.Fatalf("lane %+v", first)
+	}
+	b, err := first.next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.published(1, b, time.Now())
+	order("b", 300)
+	if r := u.Status().Replay; r.Command != "b" || r.From != 300 || r.Next != 100 {
+		t.Errorf("replay %+v", r)
+	}
+	if l := u.lane(); l != nil {
+		t.Errorf("lane %+v while the window is taken", l)
+	}
+	first.puback(1, time.Now())
+	if l := u.lane(); l == nil || l == first || l.cursor != 99 {
+		t.Errorf("lane %+v", l)
+	}
+	u.sender.unacked = 1
+	if l := u.lane(); l != nil {
+		t.Errorf("lane %+v while the uplink has the window", l)
+	}
+}

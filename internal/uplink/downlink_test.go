@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -122,6 +123,40 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	until(t, "cursor passes", func() bool { return j.Cursor(cursorName) == 3 })
+}
+
+// A back-end that sends again what it is not sure of, also to the next life of
+// the box, shows nothing twice; an expired one is stored, too, and takes its id.
+func TestBroadcastIdsOutliveARestart(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0").URL()
+	dir := filepath.Join(t.TempDir(), "journal")
+	sent := []string{
+		`{"id":"b-1","event":"menu_updated","payload":{"n":1}}`,
+		`{"id":"b-2","event":"menu_updated","payload":{"n":2},"expiresAt":"2020-01-01T00:00:00Z"}`,
+		`{"id":"b-3","event":"menu_updated","payload":{"n":3},"target":{"roles":["MANAGER"]},"excludeRoles":["OWNER"]}`,
+	}
+	for n := range 3 {
+		j, u, end := life(t, dir, broker, &till{})
+		for _, body := range sent {
+			say(t, broker, "/broadcasts", false, body)
+		}
+		stored, repeated := uint64(len(sent)), uint64(0)
+		if n > 0 {
+			stored, repeated = repeated, stored
+		}
+		until(t, "all are handled", func() bool { s := u.Status(); return s.Broadcasts == stored && s.Duplicates == repeated })
+		events, err := j.Read(0, 10, 1<<20)
+		if err != nil || len(events) != len(sent) {
+			t.Fatalf("%d events stored, %v", len(events), err)
+		}
+		if e := events[1]; !e.Expired(time.Now()) {
+			t.Errorf("expires %s", e.Expires)
+		}
+		if a := events[2].Audience; a.Everyone() || !slices.Equal(a.Except, []event.Role{event.Owner}) {
+			t.Errorf("for %+v", a)
+		}
+		end()
+	}
 }
 
 // Broadcasts wait for the journal in the broker, not in the box, and in order;
@@ -304,6 +339,9 @@ func TestParseBroadcast(t *testing.T) {
 	if e.Subject != "p1" || e.Class != event.Money || e.CorrelationID == "" || !e.Expired(at) ||
 		!slices.Equal(e.Audience.Tables, []string{"t1"}) || !slices.Equal(e.Audience.Except, []event.Role{"KITCHEN"}) || e.Audience.Everyone() {
 		t.Errorf("%+v", e)
+	}
+	if old := parse(`{"id":"1","event":"menu_updated","payload":{},"expiresAt":"0001-01-01T00:00:00Z"}`); !old.Expired(at) {
+		t.Error("what expired in the year 1 never does")
 	}
 	want := `{"paymentId":"p1","amount":1.50,"correlationId":"` + e.CorrelationID +
 		`","timestamp":"2026-11-23T10:00:00.000Z","status":"completed","venueId":"v1"}`

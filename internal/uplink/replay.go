@@ -68,6 +68,9 @@ func (u *Uplink) lane() *sender {
 		return u.sender
 	}
 	if u.replay == nil || u.replayOf != st.Replay.Command {
+		if u.replay != nil && u.replay.unacked > 0 {
+			return nil // the window is its until then
+		}
 		u.replay, u.replayOf = newReplay(u, st.Replay.Next), st.Replay.Command
 	}
 	r := u.replay
