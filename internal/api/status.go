@@ -70,6 +70,23 @@ type UplinkStatus struct {
 	Rejected   uint64    `json:"rejected"`            // messages that could not be read or were not allowed
 	RejectedAt time.Time `json:"rejectedAt,omitzero"` // when the last one came
 	Overflows  uint64    `json:"overflows"`           // times more came down than the box could hold
+
+	RejectedFor string   `json:"rejectedFor,omitempty"` // why the last one could not be used
+	Commands    uint64   `json:"commands"`              // of the cloud, answered
+	Paused      *Ordered `json:"paused,omitempty"`      // no events are sent
+	Replay      *Ordered `json:"replay,omitempty"`      // events are sent again, new ones wait
+	Replayed    uint64   `json:"replayed"`              // events sent again for that
+
+	// ConfigVersion and VenueStatus are of the cloud's configuration in force;
+	// zero and empty if there is none, or if it says nothing of the venue.
+	ConfigVersion uint64 `json:"configVersion,omitempty"`
+	VenueStatus   string `json:"venueStatus,omitempty"`
+}
+
+// Ordered is something that a command of the cloud has begun.
+type Ordered struct {
+	Command string    `json:"command"` // its id
+	Since   time.Time `json:"since"`
 }
 
 // JournalStatus tells what is kept, and what the cloud does not have yet.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -28,6 +29,8 @@ const (
 	maxLeeway = 5 * time.Minute
 )
 
+const hs256 = "HS256"
+
 // The issuer and audience the existing system writes into terminal tokens.
 const (
 	issuer   = "avoqado-api"
@@ -44,13 +47,14 @@ var (
 	ErrExpired = errors.New("Token has expired")
 	ErrFormat  = errors.New("Invalid token format")
 	ErrVenue   = errors.New("Venue is not operational. Contact support for assistance.")
+	ErrRevoked = errors.New("Sesión cerrada. Inicia sesión de nuevo.")
 )
 
 // Refusal is the error of [Verifier.Verify]. Its text is what the client must
 // read and says no more than the contract does; Reason is for the log of the
 // box and never holds any part of the token.
 type Refusal struct {
-	Kind   error  // ErrNoToken, ErrExpired, ErrFormat or ErrVenue
+	Kind   error  // ErrNoToken, ErrExpired, ErrFormat, ErrVenue or ErrRevoked
 	Reason string // such as "signature is invalid"
 }
 
@@ -96,6 +100,7 @@ type Verifier struct {
 	keys   jwt.VerificationKeySet
 	parser *jwt.Parser
 	now    func() time.Time
+	policy atomic.Pointer[policy] // never nil
 }
 
 // NewVerifier returns a verifier, or an error that names what is wrong with
@@ -118,14 +123,15 @@ func NewVerifier(c Config, now func() time.Time) (*Verifier, error) {
 		return nil, errors.New("verify tokens: no clock given")
 	}
 	v := &Verifier{venue: c.Venue, secret: c.Secret, leeway: c.Leeway, now: now}
+	v.policy.Store(&policy{})
 	v.keys.Keys = append(v.keys.Keys, c.Secret)
 	if len(c.PreviousSecret) > 0 {
 		v.keys.Keys = append(v.keys.Keys, c.PreviousSecret)
 	}
 	v.parser = jwt.NewParser(
-		// Pinned, so that neither "none" nor a public key used as a secret
-		// gets anywhere. Nothing in the existing system signs otherwise.
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		// Pinned, so that "none" gets nowhere. Which key an algorithm may be
+		// checked with is for key to say.
+		jwt.WithValidMethods([]string{hs256, "RS256", "ES256", "EdDSA"}),
 		jwt.WithStrictDecoding(),
 		jwt.WithLeeway(c.Leeway),
 		jwt.WithTimeFunc(now),
@@ -137,7 +143,7 @@ func NewVerifier(c Config, now func() time.Time) (*Verifier, error) {
 
 // Verify returns the grant of a token. The error is a [*Refusal], whose text
 // the client must read; errors.Is tells [ErrNoToken], [ErrExpired],
-// [ErrFormat] and [ErrVenue] apart.
+// [ErrFormat], [ErrVenue] and [ErrRevoked] apart.
 //
 // A token without exp is accepted, as in the existing system.
 func (v *Verifier) Verify(token string) (Grant, error) {
@@ -154,6 +160,7 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 		}
 		return Grant{}, &Refusal{ErrFormat, err.Error()}
 	}
+	p := v.policy.Load()
 	if problems := c.refusals(); len(problems) > 0 {
 		return Grant{}, &Refusal{ErrFormat, problems[0].Error()}
 	}
@@ -162,6 +169,12 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 		// also for SUPERADMIN: a box serves its own venue alone.
 		return Grant{}, &Refusal{ErrVenue, "token is for another venue"}
 	}
+	if what := p.revokes(&c); what != "" {
+		return Grant{}, &Refusal{ErrRevoked, what + " is revoked"}
+	}
+	if !p.operational() && event.Role(c.Role) != event.SuperAdmin {
+		return Grant{}, &Refusal{ErrVenue, "venue is " + p.status}
+	}
 	g := c.grant()
 	if !g.Expires.IsZero() {
 		g.Expires = g.Expires.Add(v.leeway)
@@ -169,14 +182,27 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 	return g, nil
 }
 
-// key returns the secrets to try. It also sees the header, whose "crit" lists
+// key returns what to check a signature with: the secrets for HS256 and for
+// nothing else, so that no public key is ever used as a secret; the one key of
+// the token's kid for the algorithm that belongs to the key. It also sees the header, whose "crit" lists
 // what a verifier must understand (RFC 7515 §4.1.11); this one understands
 // none of it.
 func (v *Verifier) key(t *jwt.Token) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("critical header is not supported")
 	}
-	return v.keys, nil
+	if t.Method.Alg() == hs256 {
+		return v.keys, nil
+	}
+	kid, _ := t.Header["kid"].(string)
+	k, known := v.policy.Load().keys[kid]
+	switch {
+	case !known:
+		return nil, errors.New("key of the token is not known")
+	case k.algorithm != t.Method.Alg():
+		return nil, errors.New("key of the token is for another algorithm")
+	}
+	return k.public, nil
 }
 
 // checkForm refuses what cannot be a token before anything is decoded. The

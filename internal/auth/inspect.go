@@ -67,8 +67,10 @@ func Inspect(token string) (Claims, error) {
 	if out.Payload, err = parser.DecodeSegment(parts[1]); err != nil {
 		return Claims{}, fmt.Errorf("inspect token: %w", err)
 	}
-	if algorithm != jwt.SigningMethodHS256.Alg() {
-		out.Problems = append(out.Problems, fmt.Sprintf("algorithm %q is not HS256", algorithm))
+	switch algorithm {
+	case hs256, "RS256", "ES256", "EdDSA":
+	default:
+		out.Problems = append(out.Problems, fmt.Sprintf("algorithm %q is not HS256, RS256, ES256 or EdDSA", algorithm))
 	}
 	for _, problem := range c.refusals() {
 		out.Problems = append(out.Problems, problem.Error())

@@ -20,7 +20,8 @@ import (
 )
 
 func newCloud(s Streams) *cobra.Command {
-	return group("cloud", "Stand in for the central back-end on a broker: listen, send", newCloudListen(s), newCloudSend(s))
+	return group("cloud", "Stand in for the central back-end on a broker: listen, send, command, config",
+		newCloudListen(s), newCloudSend(s), newCloudCommand(s), newCloudConfig(s))
 }
 
 // brokerFlags are how both commands reach the broker.

@@ -115,11 +115,11 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	box, err := daemon.New(cfg, log)
+	box, err := daemon.New(cfg, log, new(slog.LevelVar))
 	if errors.Is(err, syscall.EADDRINUSE) && o.anyPort {
 		_, _ = fmt.Fprintf(s.Err, "%s is taken, using a free port.\n", o.listen)
 		cfg.LAN.Listen = "127.0.0.1:0"
-		box, err = daemon.New(cfg, log)
+		box, err = daemon.New(cfg, log, new(slog.LevelVar))
 	}
 	if err != nil {
 		return err

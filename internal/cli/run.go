@@ -59,18 +59,20 @@ the same state directory; 1: anything else.`,
 		if err != nil {
 			return err
 		}
-		log := newLogger(s.Err, cfg.Log)
+		level := new(slog.LevelVar)
+		level.Set(cfg.Log.Level)
+		log := newLogger(s.Err, cfg.Log.Format, level)
 		for _, warning := range cfg.Warnings() {
 			log.Warn("configuration", "warning", warning)
 		}
 		slog.SetDefault(log) // some libraries write to the standard logger
-		return runDaemon(cmd.Context(), cfg, log)
+		return runDaemon(cmd.Context(), cfg, log, level)
 	})
 	return cmd
 }
 
-func runDaemon(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	d, err := daemon.New(cfg, log)
+func runDaemon(ctx context.Context, cfg config.Config, log *slog.Logger, level *slog.LevelVar) error {
+	d, err := daemon.New(cfg, log, level)
 	if err != nil {
 		return err
 	}
@@ -79,15 +81,14 @@ func runDaemon(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 
 // newLogger writes text for people on a terminal and JSON for a service
 // manager, which stamps the time itself.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	format := c.Format
+func newLogger(w io.Writer, format config.LogFormat, level slog.Leveler) *slog.Logger {
 	if format == config.LogAuto {
 		format = config.LogText
 		if !isTerminal(w) {
 			format = config.LogJSON
 		}
 	}
-	opts := &slog.HandlerOptions{Level: c.Level}
+	opts := &slog.HandlerOptions{Level: level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 			if len(groups) == 0 && a.Key == slog.TimeKey {
@@ -115,7 +116,7 @@ func isTerminal(w io.Writer) bool {
 
 // The logs of commands that are not the daemon.
 func wordyLog(w io.Writer) *slog.Logger {
-	return newLogger(w, config.Log{Level: slog.LevelInfo, Format: config.LogText})
+	return newLogger(w, config.LogText, slog.LevelInfo)
 }
 
 func newConfig(s Streams) *cobra.Command {

@@ -148,6 +148,12 @@ func describeUplink(u api.UplinkStatus) string {
 	if u.Error != "" {
 		text += ": " + u.Cause + ": " + u.Error
 	}
+	if u.Paused != nil {
+		text += "; PAUSED by command " + u.Paused.Command + " for " + ago(time.Since(u.Paused.Since).Milliseconds())
+	}
+	if u.Replay != nil {
+		text += "; sends again what command " + u.Replay.Command + " asked for"
+	}
 	if u.Rejected > 0 {
 		text += fmt.Sprintf("; %s from the cloud could not be used", plural(u.Rejected, "message"))
 	}

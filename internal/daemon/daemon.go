@@ -30,6 +30,7 @@ type Daemon struct {
 	log     *slog.Logger
 	id      identity
 	started time.Time
+	clock   clock
 
 	journal   *journal.Journal
 	lan       *lan.Server
@@ -42,8 +43,9 @@ type Daemon struct {
 // New opens the box's state and binds its listeners, in the order the parts
 // need each other. What it opened is closed again if a later step fails; so
 // after an error nothing is held. On a state directory that was never used it
-// makes the journal and the box's identity.
-func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
+// makes the journal and the box's identity. level is that of log: the cloud may
+// change it.
+func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, err error) {
 	d = &Daemon{cfg: cfg, log: log, started: time.Now()}
 	defer func() {
 		if err != nil {
@@ -62,7 +64,7 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		Venue:          cfg.Box.Venue,
 		Secret:         []byte(cfg.Auth.AccessTokenSecret.Reveal()),
 		PreviousSecret: []byte(cfg.Auth.PreviousSecret.Reveal()),
-	}, time.Now)
+	}, d.clock.Now)
 	if err != nil {
 		return d, err
 	}
@@ -82,12 +84,13 @@ func New(cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 		MaxEventsPerAddress: cfg.Limits.MaxEventsPerAddress,
 		RateWindow:          cfg.Limits.RateWindow,
 		Cloud:               d.cloud(),
+		Trusted:             d.clock.Now,
 	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)
 	}
 	if len(cfg.Uplink.Brokers) > 0 {
-		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, log.With("part", "uplink")); err != nil {
+		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, remote{d, verifier, level}, log.With("part", "uplink")); err != nil {
 			return d, err
 		}
 	}

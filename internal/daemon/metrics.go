@@ -116,6 +116,9 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	counter("uplink_rewinds_total", "Times the box sent again from its cursor.", func(s *snapshot) float64 { return float64(s.status.Uplink.Resent) })
 	counter("uplink_broadcasts_total", "Broadcasts stored.", func(s *snapshot) float64 { return float64(s.status.Uplink.Received) })
 	counter("uplink_rejected_total", "Messages from the cloud that could not be used.", func(s *snapshot) float64 { return float64(s.status.Uplink.Rejected) })
+	counter("uplink_commands_total", "Commands of the cloud answered.", func(s *snapshot) float64 { return float64(s.status.Uplink.Commands) })
+	counter("uplink_replayed_total", "Events sent again because a command asked for it.", func(s *snapshot) float64 { return float64(s.status.Uplink.Replayed) })
+	gauge("uplink_paused", "1 while a command holds events back.", func(s *snapshot) float64 { return truth(s.status.Uplink.Paused != nil) })
 	counter("uplink_overflows_total", "Times the link was cut because more came down than the box could hold.", func(s *snapshot) float64 { return float64(s.status.Uplink.Overflows) })
 
 	gauge("boxes_joined", "1 while the box hears the other boxes of its venue.", func(s *snapshot) float64 { return truth(s.status.Boxes.State == "joined") })

@@ -58,7 +58,10 @@ func (d *Daemon) Status() api.Status {
 		look("only %d MiB are free on the disk of %s", st.Disk.FreeBytes>>20, d.cfg.StateDir)
 	}
 	if at := st.Uplink.RejectedAt; !at.IsZero() && now.Sub(at) < rejectedFor {
-		look("%d of the cloud's messages could not be used, the last at %s", st.Uplink.Rejected, at.Local().Format(time.TimeOnly))
+		look("%d of the cloud's messages could not be used, the last at %s: %s", st.Uplink.Rejected, at.Local().Format(time.TimeOnly), st.Uplink.RejectedFor)
+	}
+	if p := st.Uplink.Paused; p != nil {
+		look("no events are sent to the cloud since %s: command %s of the cloud says so", p.Since.Local().Format(time.DateTime), p.Command)
 	}
 	if at := d.lan.Stats().Starved; !at.IsZero() && now.Sub(at) < starvedFor {
 		look("connections had to wait for want of file descriptors, the last at %s; raise LimitNOFILE", at.Local().Format(time.TimeOnly))
@@ -140,7 +143,16 @@ func (d *Daemon) uplinkStatus() api.UplinkStatus {
 		State: string(u.State), Since: u.Since.UTC(), Broker: u.Broker, Confirm: string(u.Confirm),
 		InFlight: u.InFlight, Connects: u.Connects,
 		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected, RejectedAt: u.RejectedAt,
-		Overflows: u.Overflows,
+		RejectedFor: u.RejectedFor, Overflows: u.Overflows, Commands: u.Commands, Replayed: u.Replayed,
+	}
+	if u.Paused != nil {
+		st.Paused = &api.Ordered{Command: u.Paused.Command, Since: u.Paused.Since}
+	}
+	if u.Replay != nil {
+		st.Replay = &api.Ordered{Command: u.Replay.Command, Since: u.Replay.Since}
+	}
+	if u.Config != nil {
+		st.ConfigVersion, st.VenueStatus = u.Config.Version, u.Config.VenueStatus
 	}
 	// A failure that was overcome is history, not state.
 	if u.Failure != nil && u.State != uplink.Online {

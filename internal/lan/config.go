@@ -41,6 +41,9 @@ type Config struct {
 
 	// Now is the wall clock by which events and sessions grow old.
 	Now func() time.Time // time.Now
+
+	// Trusted is the clock by which events expire; default Now.
+	Trusted func() time.Time
 }
 
 // Transport names who carries WebSocket connections and broadcasts.
@@ -83,6 +86,9 @@ func (c Config) withDefaults() Config {
 	c.Waits = c.Waits.withDefaults()
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Trusted == nil {
+		c.Trusted = c.Now
 	}
 	return c
 }

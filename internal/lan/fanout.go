@@ -179,13 +179,12 @@ func (f *fanout) batch() (more bool, err error) {
 		f.server.log.Info("journal readable again")
 		f.failing = false
 	}
-	now := time.Now()
 	for i := range events {
 		e := &events[i]
 		if seen := f.seen(); e.Seq > seen+1 {
 			f.server.guard("fan-out", func() { f.missing(seen+1, e.Seq-1) })
 		}
-		f.server.guard("fan-out", func() { f.show(e, now) })
+		f.server.guard("fan-out", func() { f.show(e) })
 		f.shown.Store(uint64(e.Seq))
 		f.retire()
 	}
@@ -193,9 +192,9 @@ func (f *fanout) batch() (more bool, err error) {
 }
 
 // show sends one event to everybody it is for, each socket once.
-func (f *fanout) show(e *event.Event, now time.Time) {
+func (f *fanout) show(e *event.Event) {
 	s := f.server
-	if !s.visible(e, now) {
+	if !s.visible(e) {
 		return
 	}
 	if row, ok := event.Lookup(e.Kind); ok && row.Replay > 0 {
@@ -211,13 +210,17 @@ func (f *fanout) show(e *event.Event, now time.Time) {
 }
 
 // visible reports whether clients may be shown an event at all.
-func (s *Server) visible(e *event.Event, now time.Time) bool {
-	if e.Expired(now) {
+func (s *Server) visible(e *event.Event) bool {
+	if s.expired(e) {
 		s.counters.expired.Add(1)
 		return false
 	}
 	row, ok := event.Lookup(e.Kind)
 	return !ok || row.Shown()
+}
+
+func (s *Server) expired(e *event.Event) bool {
+	return !e.Expires.IsZero() && e.Expired(s.cfg.Trusted())
 }
 
 // missing tells everybody of events that were lost on disk before they were

@@ -191,7 +191,6 @@ func (f *followers) step(fol *follower, through event.Seq, limit int) (n int, er
 	if len(events) == 0 { // nothing behind it can be read
 		events = []event.Event{{Seq: through + 1}}
 	}
-	now := s.cfg.Now()
 	for i := range events {
 		e := &events[i]
 		if e.Seq > at+1 {
@@ -202,7 +201,7 @@ func (f *followers) step(fol *follower, through event.Seq, limit int) (n int, er
 			break
 		}
 		at = e.Seq
-		if in, _ := fol.sess.hears(&e.Audience); in && e.Sender != fol.sess.self && s.visible(e, now) {
+		if in, _ := fol.sess.hears(&e.Audience); in && e.Sender != fol.sess.self && s.visible(e) {
 			fol.sess.emit(string(e.Kind), e.Payload, event.Quote(recovery.Offset(e.Epoch, e.Seq)))
 			s.counters.replayed.Add(1)
 			fol.flying = true
@@ -336,7 +335,7 @@ func (f *followers) survey(fol *follower) error {
 func (f *followers) consider(fol *follower, e *event.Event, now time.Time, where string) {
 	sess := fol.sess
 	row, ok := event.Lookup(e.Kind)
-	if !ok || now.Sub(e.Time) > row.Replay || !f.server.visible(e, now) {
+	if !ok || now.Sub(e.Time) > row.Replay || !f.server.visible(e) {
 		return
 	}
 	if e.Origin == event.Terminal && e.Actor == sess.grant.Subject && e.Terminal == sess.terminal {
@@ -366,7 +365,7 @@ func (f *followers) again(fol *follower, seq event.Seq) (ok bool, err error) {
 		return false, nil
 	}
 	e := &events[0]
-	if in, _ := fol.sess.hears(&e.Audience); !in || e.Expired(s.cfg.Now()) {
+	if in, _ := fol.sess.hears(&e.Audience); !in || s.expired(e) {
 		return false, nil
 	}
 	o, bad := event.ParseObject(e.Payload)

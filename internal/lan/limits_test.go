@@ -262,7 +262,7 @@ func TestSocketsOfOneDevice(t *testing.T) {
 // the restart of an access point. Each logs in, joins, and pays once.
 func TestReconnectStorm(t *testing.T) {
 	const devices = 200
-	b := start(t)
+	b := start(t, func(c *lanConfig) { c.ConnectTimeout = time.Minute }) // however slow the machine
 	witness := b.as(event.Viewer)
 	tokens := make([]string, devices)
 	for i := range tokens {

@@ -18,7 +18,6 @@ import (
 	"github.com/zishang520/socket.io/servers/socket/v3"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 
-	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/lan/packet"
 	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 	"github.com/avoqado/avoqado-edge/internal/lan/span"
@@ -330,32 +329,7 @@ func (s *Server) sweep() {
 		}
 		return true
 	})
-	for _, sess := range s.live() {
-		if _, err := s.verifier.Verify(sess.token); err != nil {
-			s.end(sess)
-		}
-	}
-}
-
-// CloseSockets closes the transports of the sessions that match and returns
-// how many they are. Their clients reconnect by themselves and are then told
-// what their token is worth.
-func (s *Server) CloseSockets(match func(auth.Grant) bool) int {
-	n := 0
-	for _, sess := range s.live() {
-		if match(sess.grant) {
-			s.end(sess)
-			n++
-		}
-	}
-	return n
-}
-
-func (s *Server) end(sess *session) {
-	if sess.ended.CompareAndSwap(false, true) {
-		s.counters.refuse(reasonRevoked)
-		s.jobs.add(sess.link.drop)
-	}
+	s.VerifyAgain()
 }
 
 // live returns the sessions there are.
@@ -374,7 +348,7 @@ func (s *Server) live() []*session {
 func (s *Server) guard(where string, f func()) (ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.counters.panics.Add(1)
+			defer s.counters.panics.Add(1) // once it is said
 			if _, logged := s.panicked.LoadOrStore(where, true); logged {
 				return
 			}

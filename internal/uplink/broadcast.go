@@ -85,6 +85,9 @@ func parseBroadcast(raw []byte, venue string, now time.Time) (*event.Event, *unr
 	}
 	if b.ExpiresAt != nil {
 		e.Expires = b.ExpiresAt.UTC()
+		if e.Expires.IsZero() { // which would be never
+			e.Expires = time.Unix(0, 0).UTC()
+		}
 	}
 	e.Payload, e.CorrelationID = row.Enrich(o, event.Stamp{
 		CorrelationID: event.NewCorrelationID(), Time: now, Venue: venue, ID: subject,
@@ -96,8 +99,8 @@ func parseBroadcast(raw []byte, venue string, now time.Time) (*event.Event, *unr
 }
 
 // audience returns who hears the broadcast. No target is the kind's own
-// audience, an empty one the venue, as far as the kind is not private; a target whose lists are all empty names nobody, and is not taken for
-// everybody.
+// audience, an empty one the venue, as far as the kind is not private; a target
+// whose lists are all empty names nobody, and is not taken for everybody.
 func (b *broadcast) audience(row *event.Row, o event.Object) (event.Audience, *unreadable) {
 	var a event.Audience
 	switch {

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ type downlink struct {
 
 	queue   chan item
 	full    atomic.Bool   // a message did not fit
-	results chan []byte   // for the sender to publish
+	results chan result   // for the sender to publish
 	heard   chan struct{} // confirmations has something
 
 	mu   sync.Mutex
@@ -63,11 +64,17 @@ type item struct {
 	body    []byte // the first bytes only, if it is larger than maxMessage
 }
 
+// result is an answer to a command on its way up.
+type result struct {
+	body      []byte
+	confirmed chan struct{} // closed at its PUBACK
+}
+
 func newDownlink(u *Uplink) *downlink {
 	return &downlink{
 		u:       u,
 		queue:   make(chan item, queueLength),
-		results: make(chan []byte, 1),
+		results: make(chan result),
 		heard:   make(chan struct{}, 1),
 	}
 }
@@ -155,13 +162,57 @@ func (d *downlink) handle(ctx context.Context, it item) error {
 		return err
 	}
 	if bad != nil {
-		if err := d.u.kept.keep(it.topic, it.size, it.body, bad, now()); err != nil {
-			return fmt.Errorf("%w: %w", errJournal, err)
+		if err := d.reject(ctx, it, bad); err != nil {
+			return err
 		}
-		d.u.tell(func(st *Status) { st.Rejected++; st.RejectedAt = time.Now().UTC() })
 	}
 	it.message.Ack()
 	return nil
+}
+
+// reject keeps a message that is not acted on. A retained one comes again at
+// each connect, and is kept once.
+func (d *downlink) reject(ctx context.Context, it item, bad *unreadable) error {
+	sum := sha256.Sum256(it.body)
+	if it.message.Retained() {
+		if d.u.refused[it.topic] == sum {
+			return nil
+		}
+		d.u.refused[it.topic] = sum
+	}
+	err := d.persist(ctx, "rejected message", func() error {
+		return d.u.kept.keep(it.topic, it.size, it.body, bad, now())
+	})
+	if err != nil {
+		return err
+	}
+	d.u.tell(func(st *Status) {
+		st.Rejected++
+		st.RejectedAt, st.RejectedFor = time.Now().UTC(), bad.Error()
+	})
+	return nil
+}
+
+// persist writes, again and again while the disk is full or ill: to cut the
+// link instead would stop the events, which are what makes room.
+func (d *downlink) persist(ctx context.Context, what string, write func() error) error {
+	pause := backoff{min: appendRetryMin, max: appendRetryMax}
+	for first := true; ; first = false {
+		err := write()
+		if err == nil {
+			return nil
+		}
+		if first && ctx.Err() == nil {
+			d.u.log.Warn("not kept yet", "what", what, "err", err)
+		}
+		timer := time.NewTimer(pause.next())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w: %w", errJournal, ctx.Err())
+		case <-timer.C:
+		}
+	}
 }
 
 // try acts on a message. One that makes our own code panic is rejected like
@@ -181,9 +232,9 @@ func (d *downlink) try(ctx context.Context, it item) (bad *unreadable, err error
 	case it.topic == t.broadcasts:
 		return d.broadcast(ctx, it.body)
 	case it.topic == t.commands:
-		return d.command(ctx, it.body)
+		return d.command(ctx, it)
 	case it.topic == t.config:
-		return d.config(it.body)
+		return d.config(ctx, it.body)
 	case it.topic == t.acks:
 		return unread("not_json", "not a confirmation"), nil
 	}
@@ -275,81 +326,6 @@ func loadLastBroadcast(notes Notes) (*Mark, error) {
 		return nil, nil //nolint:nilerr // an unreadable note is as good as none
 	}
 	return &m, nil
-}
-
-// command answers a command of the back-end.
-func (d *downlink) command(ctx context.Context, raw []byte) (*unreadable, error) {
-	var c struct {
-		ID        string          `json:"id"`
-		Type      string          `json:"type"`
-		Params    json.RawMessage `json:"params"`
-		ExpiresAt *time.Time      `json:"expiresAt"`
-	}
-	if bad := decodeStrict(raw, &c); bad != nil {
-		return bad, nil
-	}
-	if c.ID == "" || len(c.ID) > event.MaxKey {
-		return unread("bad_id", "id has %d bytes, not 1 to %d", len(c.ID), event.MaxKey), nil
-	}
-	answer := struct {
-		ID     string  `json:"id"`
-		Status string  `json:"status"`
-		Result *Status `json:"result,omitempty"`
-		Error  string  `json:"error,omitempty"`
-	}{ID: c.ID}
-	switch {
-	case c.ExpiresAt != nil && !now().Before(*c.ExpiresAt):
-		answer.Status = "expired"
-	case c.Type == "status.report":
-		st := d.u.Status()
-		answer.Status, answer.Result = "done", &st
-	default:
-		answer.Status, answer.Error = "rejected", fmt.Sprintf("unknown command type %.64q", c.Type)
-	}
-	body, err := json.Marshal(answer)
-	if err != nil {
-		return nil, fmt.Errorf("encode command result: %w", err)
-	}
-	select {
-	case d.results <- body:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	d.u.tell(func(st *Status) { st.Commands++ })
-	return nil, nil
-}
-
-// config keeps a configuration if it is newer than the one on disk.
-func (d *downlink) config(raw []byte) (*unreadable, error) {
-	version := func(raw []byte) (uint64, *unreadable) {
-		var c struct {
-			Version *uint64 `json:"version"`
-		}
-		if err := json.Unmarshal(raw, &c); err != nil {
-			return 0, unread("not_json", "%v", err)
-		}
-		if c.Version == nil {
-			return 0, unread("bad_config", "no version")
-		}
-		return *c.Version, nil
-	}
-	fresh, bad := version(raw)
-	if bad != nil {
-		return bad, nil
-	}
-	all, err := d.u.notes.All(ConfigSpace)
-	if err != nil {
-		return nil, fmt.Errorf("%w: read config: %w", errJournal, err)
-	}
-	if have, ok := all[ConfigKey]; ok {
-		if old, bad := version(have); bad == nil && fresh <= old {
-			return nil, nil
-		}
-	}
-	if err := d.u.notes.Put(ConfigSpace, map[string][]byte{ConfigKey: raw}); err != nil {
-		return nil, fmt.Errorf("%w: keep config: %w", errJournal, err)
-	}
-	return nil, nil
 }
 
 // now is the time as events carry it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -124,6 +125,40 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 	until(t, "cursor passes", func() bool { return j.Cursor(cursorName) == 3 })
 }
 
+// A back-end that sends again what it is not sure of, also to the next life of
+// the box, shows nothing twice; an expired one is stored, too, and takes its id.
+func TestBroadcastIdsOutliveARestart(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0").URL()
+	dir := filepath.Join(t.TempDir(), "journal")
+	sent := []string{
+		`{"id":"b-1","event":"menu_updated","payload":{"n":1}}`,
+		`{"id":"b-2","event":"menu_updated","payload":{"n":2},"expiresAt":"2020-01-01T00:00:00Z"}`,
+		`{"id":"b-3","event":"menu_updated","payload":{"n":3},"target":{"roles":["MANAGER"]},"excludeRoles":["OWNER"]}`,
+	}
+	for n := range 3 {
+		j, u, end := life(t, dir, broker, &till{})
+		for _, body := range sent {
+			say(t, broker, "/broadcasts", false, body)
+		}
+		stored, repeated := uint64(len(sent)), uint64(0)
+		if n > 0 {
+			stored, repeated = repeated, stored
+		}
+		until(t, "all are handled", func() bool { s := u.Status(); return s.Broadcasts == stored && s.Duplicates == repeated })
+		events, err := j.Read(0, 10, 1<<20)
+		if err != nil || len(events) != len(sent) {
+			t.Fatalf("%d events stored, %v", len(events), err)
+		}
+		if e := events[1]; !e.Expired(time.Now()) {
+			t.Errorf("expires %s", e.Expires)
+		}
+		if a := events[2].Audience; a.Everyone() || !slices.Equal(a.Except, []event.Role{event.Owner}) {
+			t.Errorf("for %+v", a)
+		}
+		end()
+	}
+}
+
 // Broadcasts wait for the journal in the broker, not in the box, and in order;
 // events go on meanwhile, for they are what makes room.
 func TestFloodOfBroadcasts(t *testing.T) {
@@ -200,8 +235,10 @@ func newPublisher(t *testing.T, broker string) (func(topic, body string), error)
 
 func TestRejectedMessages(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
+	heard := listen(t, broker.URL())
+	w := newWire(t, broker.URL())
 	j := newMemory()
-	u := newUplink(t, j, broker.URL(), nil)
+	u := newUplink(t, j, w.url(), nil)
 	running(t, "uplink", u.Run)
 	online(t, u)
 	bad := []struct{ topic, code, body string }{
@@ -224,7 +261,21 @@ func TestRejectedMessages(t *testing.T) {
 		{"/broadcasts", "too_large", strings.Repeat("x", maxMessage+1)},
 		{"/boxes/b1/commands", "not_json", `stop`},
 		{"/boxes/b1/commands", "bad_id", `{"type":"status.report"}`},
+		{"/boxes/b1/commands", "not_json", `{"id":"c","type":"status.report","newMember":1}`},
+		{"/boxes/b1/commands", "not_json", `{"id":"c","type":"status.report","expiresAt":"soon"}`},
+		{"/boxes/b1/commands", "too_large", strings.Repeat("x", maxMessage+1)},
 		{"/config", "bad_config", `{}`},
+		{"/config", "bad_config", `{"version":-1}`},
+		{"/config", "bad_config", `{"version":1,"venueStatus":7}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{}]}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{"jti":"a","sub":"b"}]}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{"sub":"b","until":"2026-01-01T00:00:00Z"}]}`},
+		{"/config", "bad_config", `{"version":1,"revoked":[{"jti":"b","before":"2026-01-01T00:00:00Z"}]}`},
+		{"/config", "not_json", `{"version":1`},
+		{"/config", "not_json", "{\"version\":1,\"venueStatus\":\"\xff\"}"},
+		{"/config", "too_large", strings.Repeat("x", maxMessage+1)},
+		{"/boxes/b1/acks", "not_json", `through`},
+		{"/boxes/b1/acks", "too_large", strings.Repeat("x", maxMessage+1)},
 		{"/boxes/b1/acks", "not_json", `{"through":-1}`},
 	}
 	for i, c := range bad {
@@ -240,8 +291,22 @@ func TestRejectedMessages(t *testing.T) {
 			t.Errorf("%.60s: kept %s (%s), %d bytes of %d", c.body, r.Code, r.Reason, len(r.Bytes), r.Size)
 		}
 	}
-	if s := u.Status(); s.Connects != 1 || j.Stored() != 0 {
+	if s := u.Status(); s.Connects != 1 || j.Stored() != 0 || !strings.HasPrefix(s.RejectedFor, bad[len(bad)-1].code) {
 		t.Errorf("status %+v, %d events stored", s, j.Stored())
+	}
+	until(t, "the back-end is told", func() bool {
+		var r report
+		_ = json.Unmarshal([]byte(heard.last("/boxes/b1/status")), &r)
+		return r.Rejected != nil && r.Rejected.Count == uint64(len(bad))
+	})
+
+	// Confirmed, none of them comes again.
+	w.cut()
+	until(t, "online again", func() bool { s := u.Status(); return s.Connects == 2 && s.State == Online })
+	say(t, broker.URL(), "/broadcasts", false, `{"id":"x","event":"menu_updated","payload":{}}`)
+	until(t, "what comes behind is stored", func() bool { return u.Status().Broadcasts == 1 })
+	if n := u.Status().Rejected; n != uint64(len(bad)) {
+		t.Errorf("%d rejected, want %d", n, len(bad))
 	}
 
 	// The list is a ring, and its numbers go on after a restart.
@@ -275,6 +340,9 @@ func TestParseBroadcast(t *testing.T) {
 		!slices.Equal(e.Audience.Tables, []string{"t1"}) || !slices.Equal(e.Audience.Except, []event.Role{"KITCHEN"}) || e.Audience.Everyone() {
 		t.Errorf("%+v", e)
 	}
+	if old := parse(`{"id":"1","event":"menu_updated","payload":{},"expiresAt":"0001-01-01T00:00:00Z"}`); !old.Expired(at) {
+		t.Error("what expired in the year 1 never does")
+	}
 	want := `{"paymentId":"p1","amount":1.50,"correlationId":"` + e.CorrelationID +
 		`","timestamp":"2026-11-23T10:00:00.000Z","status":"completed","venueId":"v1"}`
 	if string(e.Payload) != want {
@@ -292,44 +360,6 @@ func TestParseBroadcast(t *testing.T) {
 			t.Errorf("%s goes to %+v", all, e.Audience)
 		}
 	}
-}
-
-func TestCommandsAndConfig(t *testing.T) {
-	broker := startBroker(t, "127.0.0.1:0")
-	heard := listen(t, broker.URL())
-	j := newMemory()
-	u := newUplink(t, j, broker.URL(), nil)
-	stop := running(t, "uplink", u.Run)
-	online(t, u)
-	for _, c := range []struct{ body, want string }{
-		{`{"id":"c1","type":"log.level","params":{"level":"debug"}}`, `{"id":"c1","status":"rejected","error":"unknown command type \"log.level\""}`},
-		{`{"id":"c2","type":"status.report","expiresAt":"2020-01-01T00:00:00Z"}`, `{"id":"c2","status":"expired"}`},
-		{`{"id":"c3","type":"status.report"}`, `{"id":"c3","status":"done","result":{"state":"online",`},
-	} {
-		say(t, broker.URL(), "/boxes/b1/commands", false, c.body)
-		until(t, "the answer to "+c.body, func() bool {
-			return strings.HasPrefix(heard.last("/boxes/b1/commands/results"), c.want)
-		})
-	}
-	for _, c := range []struct{ body, want string }{
-		{`{"version":2,"a":1}`, `{"version":2,"a":1}`},
-		{`{"version":1}`, `{"version":2,"a":1}`},
-		{`{"version":3 }`, `{"version":3 }`},
-	} {
-		say(t, broker.URL(), "/config", true, c.body)
-		say(t, broker.URL(), "/config", false, `{}`) // handled behind it
-		n := u.Status().Rejected
-		until(t, "it is handled", func() bool { return u.Status().Rejected > n || n > 0 })
-		until(t, "the newest is kept", func() bool {
-			all, _ := j.All(ConfigSpace)
-			return string(all[ConfigKey]) == c.want
-		})
-	}
-	stop()
-	// Retained: a box that connects later gets it.
-	fresh := newMemory()
-	running(t, "uplink", newUplink(t, fresh, broker.URL(), nil).Run)
-	until(t, "retained config", func() bool { all, _ := fresh.All(ConfigSpace); return len(all) == 1 })
 }
 
 func TestStatusTopicAndWill(t *testing.T) {

@@ -31,6 +31,7 @@ type memory struct {
 	reads            int
 	refuse           func(e *event.Event) error
 	appended         func(e *event.Event) // after an event is stored
+	put              func(space string) (after func(), before error)
 }
 
 func newMemory() *memory {
@@ -141,6 +142,13 @@ func (m *memory) Epoch() event.Epoch {
 }
 
 func (m *memory) Put(space string, entries map[string][]byte) error {
+	if m.put != nil {
+		after, before := m.put(space)
+		if before != nil {
+			return before
+		}
+		defer after()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.spaces[space] == nil {
@@ -280,7 +288,62 @@ type everything interface {
 	Notes
 }
 
+// till is a box that remembers what it was told.
+type till struct {
+	mu      sync.Mutex
+	level   slog.Level
+	inForce Settings
+	reports int
+	report  any
+	refuse  error
+	clock   func() time.Time
+}
+
+func (b *till) Report() any {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reports++
+	if b.report != nil {
+		return b.report
+	}
+	return map[string]int{"report": b.reports}
+}
+
+func (b *till) Diagnose() any { return map[string]string{"diagnosis": "well"} }
+
+func (b *till) SetLogLevel(l slog.Level) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.level = l
+}
+
+func (b *till) Configure(s Settings) (func(), error) {
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.inForce = s
+	}, b.refuse
+}
+
+func (b *till) Now() time.Time {
+	if b.clock != nil {
+		return b.clock()
+	}
+	return time.Now()
+}
+
+func (b *till) settings() Settings {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inForce
+}
+
 func newUplink(t *testing.T, j everything, broker string, change func(*Config)) *Uplink {
+	t.Helper()
+	return newUplinkOf(t, &till{}, j, broker, change)
+}
+
+func newUplinkOf(t *testing.T, box Box, j everything, broker string, change func(*Config)) *Uplink {
 	t.Helper()
 	cfg := Config{
 		Brokers: []string{broker}, Venue: "v1", Box: "b1", Version: "test",
@@ -290,7 +353,7 @@ func newUplink(t *testing.T, j everything, broker string, change func(*Config)) 
 	if change != nil {
 		change(&cfg)
 	}
-	u, err := New(cfg, j, j, j, testLog(t))
+	u, err := New(cfg, j, j, j, box, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

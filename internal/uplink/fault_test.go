@@ -234,7 +234,7 @@ func TestPanicIsContained(t *testing.T) {
 		}
 		return nil
 	}
-	u, err := New(Config{Brokers: []string{broker.URL()}, Venue: "v1", Box: "b1"}, j, j, j, quietLog())
+	u, err := New(Config{Brokers: []string{broker.URL()}, Venue: "v1", Box: "b1"}, j, j, j, &till{}, quietLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestConfigIsChecked(t *testing.T) {
 	_, err := New(Config{
 		Brokers: []string{"http://x", "tcp://user:secret@host"}, Venue: "a/b", Box: "#", Prefix: "a.b/+",
 		Confirm: "maybe", KeepAlive: time.Millisecond, CertFile: "x", RetryMin: 2 * time.Second, RetryMax: time.Second,
-	}, j, j, j, quietLog())
+	}, j, j, j, &till{}, quietLog())
 	if err == nil {
 		t.Fatal("accepted")
 	}

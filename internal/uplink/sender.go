@@ -42,6 +42,7 @@ type sender struct {
 	previous place         // the event sent before the next one, if known
 	pending  []event.Event // read, not yet sent
 	more     bool          // the last read may not have reached the end
+	limit    event.Seq     // nothing behind it is read; zero: no limit
 
 	flight  []*batch          // sent and unconfirmed, oldest first
 	open    map[uint64]*batch // publishes without PUBACK; nil for other messages
@@ -161,6 +162,10 @@ func (s *sender) next() (*batch, error) {
 // load reads on from the journal.
 func (s *sender) load() error {
 	for s.more {
+		if s.limit > 0 && s.read >= s.limit {
+			s.more = false
+			return nil
+		}
 		events, err := s.journal.Read(s.read, maxBatchEvents, maxBatchBytes)
 		if hole, ok := errors.AsType[lost](err); ok {
 			from, to := hole.Lost()
@@ -173,6 +178,9 @@ func (s *sender) load() error {
 		}
 		if err != nil {
 			return fmt.Errorf("%w: read after %d: %w", errJournal, s.read, err)
+		}
+		for s.limit > 0 && len(events) > 0 && events[len(events)-1].Seq > s.limit {
+			events = events[:len(events)-1]
 		}
 		if len(events) == 0 {
 			s.more = false

@@ -45,8 +45,17 @@ type Status struct {
 	LastBroadcast *Mark `json:"lastBroadcast,omitempty"`
 
 	// RejectedAt is when the last message went to the rejected list; zero: none
-	// since the start.
-	RejectedAt time.Time `json:"rejectedAt,omitzero"`
+	// since the start. RejectedFor is its code and reason.
+	RejectedAt  time.Time `json:"rejectedAt,omitzero"`
+	RejectedFor string    `json:"rejectedFor,omitempty"`
+
+	// Paused is set while a command holds back the events, Replay while one has
+	// some sent again.
+	Paused *Pause  `json:"paused,omitempty"`
+	Replay *Replay `json:"replay,omitempty"`
+
+	// Config is the configuration of the cloud that is in force.
+	Config *ConfigMark `json:"config,omitempty"`
 
 	Counts
 }
@@ -64,7 +73,9 @@ type Counts struct {
 	Connects   uint64 `json:"connects"`   // links that came up
 	Broadcasts uint64 `json:"broadcasts"` // stored
 	Duplicates uint64 `json:"duplicates"` // broadcasts that were stored before
-	Commands   uint64 `json:"commands"`   // answered
+	Commands   uint64 `json:"commands"`   // answered for the first time
+	Repeated   uint64 `json:"repeated"`   // commands that were answered before
+	Replayed   uint64 `json:"replayed"`   // events sent again because a command asked for it
 	Rejected   uint64 `json:"rejected"`   // messages kept in the rejected list
 	Overflows  uint64 `json:"overflows"`  // times what came down was more than the queue holds
 }
@@ -82,6 +93,13 @@ type Failure struct {
 type Mark struct {
 	ID event.ID  `json:"id"`
 	At time.Time `json:"at"`
+}
+
+// ConfigMark names a configuration of the cloud.
+type ConfigMark struct {
+	Version     uint64    `json:"version"`
+	VenueStatus string    `json:"venueStatus,omitempty"`
+	At          time.Time `json:"at"` // since when, or since the start
 }
 
 // Status returns the uplink's status. Safe concurrently.
@@ -150,8 +168,18 @@ type report struct {
 	Stored        event.Seq   `json:"storedThrough"`
 	Synced        event.Seq   `json:"syncedThrough"`
 	LastBroadcast *Mark       `json:"lastBroadcast,omitempty"`
+	Paused        *Pause      `json:"paused,omitempty"`
+	Config        uint64      `json:"config,omitempty"` // version in force
+	Rejected      *rejectMark `json:"rejected,omitempty"`
 	LAN           []string    `json:"lan,omitempty"`
 	Version       string      `json:"version,omitempty"`
+}
+
+// rejectMark tells the back-end that the box could not use what it said.
+type rejectMark struct {
+	Count  uint64    `json:"count"` // since the start
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 // will is what the broker publishes when the box falls silent.
@@ -159,9 +187,16 @@ const will = `{"state":"offline"}`
 
 // reportNow returns the status topic's body.
 func (u *Uplink) reportNow(state State) []byte {
+	st := u.Status()
 	r := report{
 		State: state, Epoch: u.marks.Epoch(), Stored: u.marks.Stored(),
-		Synced: u.sender.cursor, LastBroadcast: u.Status().LastBroadcast, Version: u.cfg.Version,
+		Synced: u.sender.cursor, LastBroadcast: st.LastBroadcast, Paused: st.Paused, Version: u.cfg.Version,
+	}
+	if st.Config != nil {
+		r.Config = st.Config.Version
+	}
+	if st.Rejected > 0 {
+		r.Rejected = &rejectMark{st.Rejected, st.RejectedAt, st.RejectedFor}
 	}
 	if u.cfg.LANAddrs != nil {
 		r.LAN = slices.Clone(u.cfg.LANAddrs())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,6 +63,7 @@ type Uplink struct {
 	journal Journal
 	marks   Marks
 	notes   Notes
+	box     Box
 	log     *slog.Logger
 
 	// Owned by Run.
@@ -73,9 +75,19 @@ type Uplink struct {
 	told    []byte // what the status topic was told last
 	zip     *gzip.Writer
 
+	// Also owned by Run: who sends again what a command asked for, and its id.
+	replay   *sender
+	replayOf string
+
 	// Owned by the worker of the link; there is one link at a time.
-	kept  *rejected
-	noted *Mark // the last broadcast as it is on disk
+	kept    *rejected
+	noted   *Mark // the last broadcast as it is on disk
+	inbox   *inbox
+	refused map[string][sha256.Size]byte // the retained message refused last, by topic
+
+	// writing is held by who writes what commands leave in force, from looking
+	// at what there is to its commit.
+	writing sync.Mutex
 
 	nudge chan struct{} // ends a pause
 
@@ -86,8 +98,9 @@ type Uplink struct {
 }
 
 // New returns an uplink that starts behind the journal's cursor "uplink". It
-// does not connect: see Run. The error names everything wrong with cfg.
-func New(cfg Config, journal Journal, marks Marks, notes Notes, log *slog.Logger) (*Uplink, error) {
+// does not connect: see Run. What the cloud configured last is in force on
+// return. The error names everything wrong with cfg.
+func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *slog.Logger) (*Uplink, error) {
 	cfg, brokers, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("configure uplink: %w", err)
@@ -106,10 +119,10 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, log *slog.Logger
 	}
 	u := &Uplink{
 		cfg: cfg, topic: cfg.topics(), brokers: brokers,
-		journal: journal, marks: marks, notes: notes, log: log,
+		journal: journal, marks: marks, notes: notes, box: box, log: log,
 		sender: s, saved: s.cursor, zip: zip,
 		pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax},
-		nudge: make(chan struct{}, 1),
+		nudge: make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
 		status: Status{
 			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor,
 		},
@@ -121,6 +134,12 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, log *slog.Logger
 		return nil, err
 	}
 	u.noted = u.status.LastBroadcast
+	if u.inbox, u.status.Paused, u.status.Replay, err = loadInbox(notes, log); err != nil {
+		return nil, err
+	}
+	if err := u.recallConfig(); err != nil {
+		return nil, err
+	}
 	return u, nil
 }
 
@@ -240,6 +259,9 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 		return err
 	}
 	u.sender.connected()
+	if u.replay != nil {
+		u.replay.connected()
+	}
 	u.cameUp(broker)
 	err := u.send(ctx, l, d, ask, more)
 	if saved := u.save(); saved != nil && err == nil {
@@ -290,6 +312,7 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- even
 	defer status.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	results := make(map[uint64]chan struct{}) // sent, by number; closed at their PUBACK
 	for asked := false; ; {
 		if err := u.fill(ctx, l); err != nil {
 			return err
@@ -300,9 +323,9 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- even
 		}
 		u.observe()
 		timer.Reset(time.Until(u.due()))
-		results := d.results
+		answers := d.results
 		if len(s.open) >= maxOpen-1 {
-			results = nil // until a PUBACK makes room
+			answers = nil // until a PUBACK makes room
 		}
 		select {
 		case <-ctx.Done():
@@ -311,6 +334,13 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- even
 			return l.err
 		case n := <-l.book.acked:
 			s.puback(n, time.Now())
+			if u.replay != nil {
+				u.replay.puback(n, time.Now())
+			}
+			if confirmed, ok := results[n]; ok {
+				close(confirmed)
+				delete(results, n)
+			}
 		case <-d.heard:
 			for _, to := range d.confirmations() {
 				s.through(to, time.Now())
@@ -321,16 +351,20 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- even
 				return fmt.Errorf("%w: wait: %w", errJournal, err)
 			}
 			s.more = true
-		case body := <-results:
-			if err := u.publish(l, u.topic.results, false, body); err != nil {
+		case r := <-answers:
+			n, err := l.publish(u.topic.results, false, r.body)
+			if err != nil {
 				return err
 			}
+			s.note(n)
+			results[n] = r.confirmed
 		case <-status.C:
+			u.noteReplay(false)
 			if err := u.tellBroker(l, Online); err != nil {
 				return err
 			}
 		case <-timer.C:
-			if err := s.tick(time.Now()); err != nil {
+			if err := u.tick(time.Now()); err != nil {
 				return err
 			}
 		}
@@ -342,26 +376,19 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- even
 	}
 }
 
-// due is when send has to look again though nothing happened.
-func (u *Uplink) due() time.Time {
-	at := u.sender.due()
-	if u.sender.cursor != u.saved {
-		if save := u.savedAt.Add(cursorEvery); at.IsZero() || save.Before(at) {
-			at = save
-		}
-	}
-	if at.IsZero() {
-		at = time.Now().Add(time.Minute)
-	}
-	return at
-}
-
 // fill sends batches while the windows have room.
 func (u *Uplink) fill(ctx context.Context, l *link) error {
-	for ctx.Err() == nil && u.sender.maySend() {
-		b, err := u.sender.next()
-		if err != nil || b == nil {
+	for s := u.lane(); s != nil && ctx.Err() == nil && s.maySend(); s = u.lane() {
+		b, err := s.next()
+		if err != nil {
 			return err
+		}
+		if b == nil {
+			if s == u.replay && len(s.flight) == 0 && s.cursor < s.limit {
+				s.pass(s.limit) // nothing there travels, or can be read
+				continue
+			}
+			return nil
 		}
 		topic, body := u.topic.events, b.body
 		if u.cfg.Compress && len(body) > compressAbove && u.marks.Stored() > b.pass {
@@ -375,7 +402,10 @@ func (u *Uplink) fill(ctx context.Context, l *link) error {
 			return err
 		}
 		b.body = nil // the client has it
-		u.sender.published(n, b, time.Now())
+		s.published(n, b, time.Now())
+		if s == u.replay {
+			u.tell(func(st *Status) { st.Replayed += uint64(len(b.seqs)) })
+		}
 	}
 	return nil
 }
