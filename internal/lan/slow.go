@@ -50,6 +50,12 @@ func (f *fanout) fall(sess *session) {
 	})
 }
 
+// isSlow reports whether the session fell behind and is not up to date yet.
+func (sess *session) isSlow() bool {
+	fol := sess.behind.Load()
+	return fol != nil && fol.fell
+}
+
 // caughtUp notes that a session that fell behind is live again, and has its
 // client fetch anew, as it would have been told to in the meantime. sess.mu is held.
 func (f *fanout) caughtUp(sess *session) {

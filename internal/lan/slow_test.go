@@ -28,16 +28,18 @@ type listener struct {
 	ws   *websocket.Conn
 	gate sync.Mutex // held while it does not read
 
-	mu      sync.Mutex // guards below
-	pid     string
-	offset  string
-	heard   int
-	last    int
-	wrong   string // the first event that was out of order
-	acks    int
-	others  int // messages besides, and not pings
-	ended   bool
-	latency *histogram // nil: not measured
+	mu       sync.Mutex // guards below
+	pid      string
+	offset   string
+	heard    int
+	last     int
+	wrong    string // the first event that was out of order
+	acks     int
+	others   int    // messages besides, and not pings
+	status   string // the last sync_status of them
+	statuses int
+	ended    bool
+	latency  *histogram // nil: not measured
 }
 
 // listen connects a listener; before is what it was before it came back, or nil.
@@ -103,6 +105,10 @@ func (l *listener) take(frame string, ended bool) {
 		l.acks++
 	default:
 		l.others++
+		if strings.HasPrefix(frame, `42["sync_status"`) {
+			l.status = frame
+			l.statuses++
+		}
 	}
 }
 
@@ -233,6 +239,34 @@ func TestSlowReader(t *testing.T) {
 	slow.check(said.n)
 	if st := b.Stats(); len(st.Refused) != 0 {
 		t.Errorf("refused %v", st.Refused)
+	}
+}
+
+// TestFrozenIsNotToldTheTime has one freeze while the status of the venue goes on
+// changing: it has nothing of that to read, and is told in the end.
+func TestFrozenIsNotToldTheTime(t *testing.T) {
+	b := start(t, func(c *lanConfig) { c.StallTimeout, c.PingInterval = time.Hour, time.Hour })
+	witness := b.as(event.Viewer)
+	frozen := b.listen(auth.Grant{Subject: "m1", Role: event.Manager}, nil)
+	frozen.join("t1")
+	said := &numbers{b: b}
+	said.happen(1, 10, event.Audience{})
+	frozen.check(1)
+	frozen.gate.Lock()
+	said.fill("t1")
+	told := func() int { return len(witness.pending("sync_status")) }
+	most := told() + 1 // at the end
+	for range 3 {
+		before := told()
+		said.happen(1, 10, event.Audience{})
+		until(t, "the others are told", func() bool { return told() > before })
+	}
+	frozen.gate.Unlock()
+	frozen.check(said.n)
+	last := fmt.Sprintf(`"storedThrough":%d,`, said.n)
+	until(t, "it is told", func() bool { frozen.mu.Lock(); defer frozen.mu.Unlock(); return strings.Contains(frozen.status, last) })
+	if frozen.statuses > most {
+		t.Errorf("it was told %d times, at most %d", frozen.statuses, most)
 	}
 }
 

@@ -163,7 +163,9 @@ func (y *syncer) tell(before map[*session]syncStatus, all bool) map[*session]syn
 			status.mine = y.counts[i]
 		}
 		last, known := before[sess]
-		if known && (!all || last == status) {
+		// One that reads too slowly would have the more waiting the longer it
+		// takes; it is told when it is up to date.
+		if known && (!all || last == status || sess.isSlow()) {
 			told[sess] = last
 			continue
 		}
