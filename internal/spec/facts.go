@@ -10,7 +10,9 @@ import (
 )
 
 // Key is the kind's name in the document, whose names may hold no colon.
-func (e *Event) Key() string { return strings.ReplaceAll(string(e.Row.Kind), ":", ".") }
+func (e *Event) Key() string { return keyOf(e.Row.Kind) }
+
+func keyOf(kind event.Kind) string { return strings.ReplaceAll(string(kind), ":", ".") }
 
 // Heard reports whether clients get the kind under its own name.
 func (e *Event) Heard() bool {

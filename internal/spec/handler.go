@@ -54,13 +54,9 @@ func render(version string) (map[string]page, error) {
 	if err != nil {
 		return nil, err
 	}
-	html, err := s.Page(version)
-	if err != nil {
-		return nil, err
-	}
 	return map[string]page{
 		DocumentPath: tagged(s.Document(version), "application/yaml; charset=utf-8"),
-		PagePath:     tagged(html, "text/html; charset=utf-8"),
+		PagePath:     tagged(s.Page(version), "text/html; charset=utf-8"),
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package spec_test
 
 import (
 	"bytes"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -175,16 +176,18 @@ func codeOf(n ast.Node) string {
 func TestPage(t *testing.T) {
 	s, _ := load(t)
 	s.Events[0].About = `<script>alert("x")</script>`
-	page, err := s.Page("1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := s.Page("1.2.3")
 	if bytes.Contains(page, []byte("<script")) {
 		t.Error("the page does not escape what it shows")
 	}
-	for _, outside := range []string{"http:", "https:", "src=", "@import", "url(", "style=", "ZgotmplZ"} {
+	for _, outside := range []string{"http:", "https:", "src=", "@import", "url(", "style=", "%!"} {
 		if bytes.Contains(page, []byte(outside)) {
 			t.Errorf("the page has %q", outside)
+		}
+	}
+	for _, link := range regexp.MustCompile(`href="#([^"]*)"`).FindAllSubmatch(page, -1) {
+		if !bytes.Contains(page, fmt.Appendf(nil, "id=%q", link[1])) {
+			t.Errorf("%s leads nowhere", link[0])
 		}
 	}
 	for _, row := range event.Catalogue() {
@@ -231,10 +234,7 @@ func TestHandler(t *testing.T) {
 // TestPagePolicy: the style that the policy allows is the one in the page.
 func TestPagePolicy(t *testing.T) {
 	s, _ := load(t)
-	page, err := s.Page("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := s.Page("")
 	css, err := os.ReadFile("page.css")
 	if err != nil {
 		t.Fatal(err)
