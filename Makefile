@@ -16,7 +16,7 @@ TARGETS = linux/arm/6 linux/arm/7 linux/arm64 linux/amd64
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/avoqado-edge for this machine
@@ -65,6 +65,10 @@ $(peer)/node_modules/.package-lock.json: $(peer)/package.json $(peer)/package-lo
 .PHONY: bench-lan
 bench-lan: build $(peer)/node_modules/.package-lock.json ## Measure the LAN beside Node and socket.io (ARGS="-quick"; about fifteen minutes)
 	go build -trimpath -o bin/bench-lan ./scripts/benchlan && bin/bench-lan -dir bin $(ARGS)
+
+.PHONY: bench-uplink
+bench-uplink: build ## Measure how a backlog drains beside a Mosquitto bridge (ARGS="-quick", "-big"; about twenty minutes)
+	go build -trimpath -o bin/bench-uplink ./scripts/benchuplink && bin/bench-uplink -dir bin $(ARGS)
 
 .PHONY: bench-go
 bench-go: ## Run the benchmarks in the packages (BENCH=pattern)

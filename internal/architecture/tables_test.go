@@ -48,10 +48,11 @@ var arrows = map[string][]string{
 	"scripts/mutants":             {},                                           // breaks the journal and runs its tests
 	"scripts/bench":               anything,                                     // a module of its own, and no part of the daemon
 	"scripts/benchlan":            {},                                           // measures the box from outside
+	"scripts/benchuplink":         anything,                                     // measures its way to the cloud
 }
 
 // testOnly lists the packages whose every file counts as a test file.
-var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "scripts/bench", "scripts/benchlan", "scripts/mutants"}
+var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "scripts/bench", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants"}
 
 // wall says which packages may import a library. Each owner must: a library
 // that nobody needs any more goes.
