@@ -39,20 +39,26 @@ type BackendConfig struct {
 	// box to send again. It is for boxes that take a broker's word for
 	// delivery: what that broker lost then does not come again.
 	AcceptHoles bool
+
+	// Refuse returns why the back-end will never take an event, or an empty
+	// text if it does. May be nil. The event is passed over, kept in the file,
+	// and named to the box.
+	Refuse func(Effect) string
 }
 
 // Backend does what the contract asks of a back-end: it commits the effect of
 // an event and the event's position in one transaction, skips what it has,
-// commits nothing behind a hole, and then says how far it is. It may be killed
-// at any moment.
+// commits nothing behind a hole, and then says how far it is. What comes early
+// on the live lane has its effect there, and none when it comes again in its
+// turn. It may be killed at any moment.
 type Backend struct {
+	*Ledger
 	cfg    BackendConfig
-	db     *bolt.DB
 	log    *slog.Logger
 	queue  chan mqtt.Message
 	full   atomic.Bool
 	online atomic.Bool
-	counts struct{ duplicates, holes, rejected atomic.Uint64 }
+	counts struct{ duplicates, holes, rejected, early, refused atomic.Uint64 }
 }
 
 // queueLength bounds the messages a back-end holds. What does not fit is not
@@ -73,7 +79,7 @@ func OpenBackend(cfg BackendConfig, log *slog.Logger) (*Backend, error) {
 		return nil, fmt.Errorf("open back-end store: %w", err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range []string{effects, positions, self} {
+		for _, name := range []string{effects, positions, early, refusals, self} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return fmt.Errorf("make bucket: %w", err)
 			}
@@ -88,15 +94,7 @@ func OpenBackend(cfg BackendConfig, log *slog.Logger) (*Backend, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open back-end store: %w", err), db.Close())
 	}
-	return &Backend{cfg: cfg, db: db, log: log, queue: make(chan mqtt.Message, queueLength)}, nil
-}
-
-// Close closes the store.
-func (b *Backend) Close() error {
-	if err := b.db.Close(); err != nil {
-		return fmt.Errorf("close back-end store: %w", err)
-	}
-	return nil
+	return &Backend{Ledger: &Ledger{db}, cfg: cfg, log: log, queue: make(chan mqtt.Message, queueLength)}, nil
 }
 
 // Run takes events until ctx ends, connecting again for ever. onEvent, if not
@@ -141,7 +139,7 @@ func (b *Backend) serve(ctx context.Context, onEvent func(Effect)) error {
 		}
 	}()
 	events := b.cfg.Prefix + "/boxes/+/events"
-	if err := s.subscribe(ctx, events, events+"/gzip"); err != nil {
+	if err := s.subscribe(ctx, events, events+"/gzip", events+"/live"); err != nil {
 		return err
 	}
 	b.online.Store(true)
@@ -193,33 +191,22 @@ func (b *Backend) work(ctx context.Context, s *session, onEvent func(Effect)) er
 // take commits a message and says so. A message nobody can read is dropped:
 // else the broker would send it for ever.
 func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
-	raw := m.Payload()
-	box, zipped := strings.CutSuffix(m.Topic(), "/events/gzip")
-	if zipped {
-		var err error
-		if raw, err = unzip(raw); err != nil {
-			return b.reject(m, err)
-		}
-	} else {
-		box = strings.TrimSuffix(box, "/events")
-	}
-	var batch []cloudEvent
-	if err := json.Unmarshal(raw, &batch); err != nil {
+	box, lane, _ := strings.Cut(m.Topic(), "/events")
+	list, err := readBatch(m.Payload(), lane == "/gzip")
+	if err != nil {
 		return b.reject(m, err)
 	}
-	list := make([]Effect, len(batch))
-	for i := range batch {
-		e, err := batch[i].effect()
-		if err != nil {
-			return b.reject(m, err)
-		}
-		list[i] = e
+	commit := b.commit
+	if lane == "/live" {
+		commit = b.commitLive
 	}
-	result, err := b.commit(list)
+	result, err := commit(list)
 	if err != nil {
 		return err
 	}
 	b.counts.duplicates.Add(uint64(result.duplicates))
+	b.counts.early.Add(uint64(result.early))
+	b.counts.refused.Add(uint64(len(result.refused)))
 	if result.hole {
 		b.counts.holes.Add(1)
 		b.log.Warn("hole in the events of a box", "box", box, "through", result.through)
@@ -229,19 +216,56 @@ func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
 			onEvent(e)
 		}
 	}
-	if result.epoch == "" {
+	if result.epoch == "" { // an empty batch, or the live lane: there is nothing to confirm
 		return nil
 	}
-	word, err := json.Marshal(struct {
-		Epoch   event.Epoch `json:"epoch"`
-		Through event.Seq   `json:"through"`
-	}{result.epoch, result.through})
+	word := confirmation{Epoch: result.epoch, Through: result.through}
+	for _, e := range result.refused {
+		b.log.Warn("event refused", "box", box, "seq", e.Seq, "kind", e.Type, "reason", e.Refused)
+		word.Rejected = append(word.Rejected, refusal{e.Seq, e.Refused})
+	}
+	body, err := json.Marshal(word)
 	if err != nil {
 		return fmt.Errorf("encode confirmation: %w", err)
 	}
 	// Not waited for: the box sends again if it does not hear it.
-	s.client.Publish(box+"/acks", 1, false, word)
+	s.client.Publish(box+"/acks", 1, false, body)
 	return nil
+}
+
+// confirmation is what a back-end says on acks: the main lane is committed up to
+// through, and these events on the way there were refused.
+type confirmation struct {
+	Epoch    event.Epoch `json:"epoch"`
+	Through  event.Seq   `json:"through"`
+	Rejected []refusal   `json:"rejected,omitempty"`
+}
+
+type refusal struct {
+	Sequence event.Seq `json:"sequence"`
+	Reason   string    `json:"reason"`
+}
+
+// readBatch reads a message of events.
+func readBatch(raw []byte, zipped bool) ([]Effect, error) {
+	if zipped {
+		var err error
+		if raw, err = unzip(raw); err != nil {
+			return nil, err
+		}
+	}
+	var batch []cloudEvent
+	if err := json.Unmarshal(raw, &batch); err != nil {
+		return nil, err
+	}
+	list := make([]Effect, len(batch))
+	for i := range batch {
+		var err error
+		if list[i], err = batch[i].effect(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 func (b *Backend) reject(m mqtt.Message, why error) error {
@@ -270,9 +294,11 @@ type Counts struct {
 	Duplicates uint64 // events it had already
 	Holes      uint64 // batches that did not follow on what it has
 	Rejected   uint64 // messages it could not read
+	Early      uint64 // events that came again after their effect on the live lane
+	Refused    uint64 // how often it named an event that it refuses
 }
 
 // Counts returns the counts. Safe concurrently.
 func (b *Backend) Counts() Counts {
-	return Counts{b.counts.duplicates.Load(), b.counts.holes.Load(), b.counts.rejected.Load()}
+	return Counts{b.counts.duplicates.Load(), b.counts.holes.Load(), b.counts.rejected.Load(), b.counts.early.Load(), b.counts.refused.Load()}
 }

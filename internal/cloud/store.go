@@ -15,12 +15,16 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// The buckets: effects in committed order (big-endian counter → Effect), and
-// for each source and epoch how far it is committed (→ event.Seq), and what the
-// back-end is called at a broker.
+// The buckets: effects in committed order (big-endian counter → Effect), for
+// each source and epoch how far it is committed (→ event.Seq), which events
+// beyond that have had their effect on the live lane (source, epoch and sequence
+// → nothing), which were refused (the same → Effect with the reason), and what
+// the back-end is called at a broker.
 const (
 	effects   = "effects"
 	positions = "positions"
+	early     = "early"
+	refusals  = "refusals"
 	self      = "self"
 )
 
@@ -48,7 +52,9 @@ type Effect struct {
 	Type     string      `json:"type"` // io.avoqado.<kind>
 	Subject  string      `json:"subject,omitempty"`
 	Time     string      `json:"time"`
-	Data     []byte      `json:"-"` // the payload, byte for byte
+	Live     bool        `json:"live,omitempty"`    // it took effect ahead of the events before it
+	Refused  string      `json:"refused,omitempty"` // why it was refused; then it has no effect
+	Data     []byte      `json:"-"`                 // the payload, byte for byte
 }
 
 // cloudEvent is an event as it is on the wire; unknown attributes are fine.
@@ -89,16 +95,19 @@ func (c *cloudEvent) effect() (Effect, error) {
 type committed struct {
 	fresh      []Effect
 	duplicates int
+	refused    []Effect    // now or before
+	early      int         // had their effect on the live lane
 	hole       bool        // there was something that did not follow on
 	epoch      event.Epoch // of the batch; empty if it was empty
 	through    event.Seq   // how far its source is committed now
+	news       bool        // something is to be written
 }
 
 // errNothingNew rolls a transaction back that would only cost an fsync.
 var errNothingNew = errors.New("nothing new")
 
 func (c *committed) worth() error {
-	if len(c.fresh) == 0 {
+	if !c.news {
 		return errNothingNew
 	}
 	return nil
@@ -108,39 +117,113 @@ func (c *committed) worth() error {
 // Commit point: before it, none of the batch has happened and the box sends it
 // again; after it, all of it has, and is skipped when it comes again.
 func (b *Backend) commit(batch []Effect) (committed, error) {
-	var c committed
-	err := b.db.Update(func(tx *bolt.Tx) error {
-		c = committed{}
-		all, at := tx.Bucket([]byte(effects)), tx.Bucket([]byte(positions))
-		all.FillPercent = 1 // keys only grow
+	return b.update(batch, func(tx *bolt.Tx, c *committed) error {
+		at := tx.Bucket([]byte(positions))
 		for i := range batch {
 			e := &batch[i]
-			key := []byte(e.Source + "|" + string(e.Epoch))
-			have, known := position(at, key)
+			source := []byte(e.Source + "|" + string(e.Epoch))
+			have, known := position(at, source)
 			c.epoch = e.Epoch
 			switch {
 			case e.Seq <= have:
 				c.duplicates++
+				if err := c.recall(tx, e); err != nil {
+					return err
+				}
 			case known && e.Previous > have && !b.cfg.AcceptHoles:
 				c.hole, c.through = true, have
-				return c.worth() // keeps what came before the hole
+				return nil // keeps what came before the hole
 			default:
 				c.hole = c.hole || known && e.Previous > have
-				if err := put(all, e); err != nil {
+				if err := b.pass(tx, c, e); err != nil {
 					return err
 				}
 				have = e.Seq
-				if err := at.Put(key, binary.BigEndian.AppendUint64(nil, uint64(have))); err != nil {
+				if err := at.Put(source, binary.BigEndian.AppendUint64(nil, uint64(have))); err != nil {
 					return fmt.Errorf("put position: %w", err)
+				}
+			}
+			c.through = have
+		}
+		return nil
+	})
+}
+
+// pass gives an event of the main lane its effect, unless it had it on the live
+// lane or is refused. What had its effect early up to here need not be known any
+// more: copies of it are behind the position.
+func (b *Backend) pass(tx *bolt.Tx, c *committed, e *Effect) error {
+	c.news = true
+	was, err := forget(tx.Bucket([]byte(early)), e)
+	switch {
+	case err != nil:
+		return err
+	case was:
+		c.early++
+		return nil
+	}
+	if b.cfg.Refuse != nil {
+		e.Refused = b.cfg.Refuse(*e)
+	}
+	if e.Refused != "" {
+		c.refused = append(c.refused, *e)
+		return putAt(tx.Bucket([]byte(refusals)), e.place(), e)
+	}
+	c.fresh = append(c.fresh, *e)
+	return put(tx.Bucket([]byte(effects)), e)
+}
+
+// recall names a known event again if it was refused.
+func (c *committed) recall(tx *bolt.Tx, e *Effect) error {
+	raw := tx.Bucket([]byte(refusals)).Get(e.place())
+	if raw == nil {
+		return nil
+	}
+	kept, err := readEffect(raw)
+	c.refused = append(c.refused, kept)
+	return err
+}
+
+// commitLive gives events of the live lane their effect, and remembers in the
+// same transaction that they had it. No position moves. What is refused waits
+// for the main lane, where it can be named.
+func (b *Backend) commitLive(batch []Effect) (committed, error) {
+	return b.update(batch, func(tx *bolt.Tx, c *committed) error {
+		at, ahead := tx.Bucket([]byte(positions)), tx.Bucket([]byte(early))
+		for i := range batch {
+			e := &batch[i]
+			have, _ := position(at, []byte(e.Source+"|"+string(e.Epoch)))
+			switch place := e.place(); {
+			case e.Seq <= have, ahead.Get(place) != nil:
+				c.duplicates++
+			case b.cfg.Refuse != nil && b.cfg.Refuse(*e) != "":
+			default:
+				e.Live, e.Previous, c.news = true, 0, true
+				if err := put(tx.Bucket([]byte(effects)), e); err != nil {
+					return err
+				}
+				if err := ahead.Put(place, []byte{}); err != nil {
+					return fmt.Errorf("put early position: %w", err)
 				}
 				c.fresh = append(c.fresh, *e)
 			}
-			c.through = have
+		}
+		return nil
+	})
+}
+
+// update is one transaction; it is dropped if there is nothing to write.
+func (b *Backend) update(batch []Effect, work func(*bolt.Tx, *committed) error) (committed, error) {
+	var c committed
+	err := b.db.Update(func(tx *bolt.Tx) error {
+		c = committed{}
+		if err := work(tx, &c); err != nil {
+			return err
 		}
 		return c.worth()
 	})
 	if err != nil && !errors.Is(err, errNothingNew) {
-		return committed{}, fmt.Errorf("commit batch: %w", err)
+		return committed{}, fmt.Errorf("commit batch of %d: %w", len(batch), err)
 	}
 	return c, nil
 }
@@ -155,49 +238,46 @@ func position(at *bolt.Bucket, key []byte) (event.Seq, bool) {
 	return event.Seq(binary.BigEndian.Uint64(v)), true
 }
 
-// put stores an effect as a line of JSON with the payload behind it: inside the
-// JSON its bytes would be changed.
+// place is the key of an event; those of a source and epoch are in its order.
+func (e *Effect) place() []byte {
+	return binary.BigEndian.AppendUint64([]byte(e.Source+"|"+string(e.Epoch)+"|"), uint64(e.Seq))
+}
+
+// forget removes the early positions up to that of an event, and reports whether
+// its own was among them.
+func forget(ahead *bolt.Bucket, e *Effect) (was bool, err error) {
+	last := e.place()
+	from := last[:len(last)-8]
+	c := ahead.Cursor()
+	for k, _ := c.Seek(from); k != nil && len(k) == len(last) && bytes.HasPrefix(k, from) && bytes.Compare(k, last) <= 0; k, _ = c.Seek(from) {
+		was = was || bytes.Equal(k, last)
+		if err := c.Delete(); err != nil {
+			return false, fmt.Errorf("forget early position: %w", err)
+		}
+	}
+	return was, nil
+}
+
+// put stores an effect behind the last one.
 func put(all *bolt.Bucket, e *Effect) error {
+	all.FillPercent = 1 // keys only grow
 	n, err := all.NextSequence()
 	if err != nil {
 		return fmt.Errorf("number effect: %w", err)
 	}
+	return putAt(all, binary.BigEndian.AppendUint64(nil, n), e)
+}
+
+// putAt stores an effect as a line of JSON with the payload behind it: inside
+// the JSON its bytes would be changed.
+func putAt(b *bolt.Bucket, key []byte, e *Effect) error {
 	raw, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode effect: %w", err)
 	}
 	raw = append(append(raw, '\n'), e.Data...)
-	if err := all.Put(binary.BigEndian.AppendUint64(nil, n), raw); err != nil {
+	if err := b.Put(key, raw); err != nil {
 		return fmt.Errorf("put effect: %w", err)
 	}
 	return nil
-}
-
-// Count returns how many effects are committed. Safe concurrently.
-func (b *Backend) Count() (uint64, error) {
-	var n uint64
-	err := b.db.View(func(tx *bolt.Tx) error {
-		n = tx.Bucket([]byte(effects)).Sequence()
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("count effects: %w", err)
-	}
-	return n, nil
-}
-
-// Each calls visit for every effect in committed order until it returns an
-// error, which Each returns. Safe concurrently.
-func (b *Backend) Each(visit func(Effect) error) error {
-	return b.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket([]byte(effects)).ForEach(func(_, raw []byte) error {
-			var e Effect
-			head, data, _ := bytes.Cut(raw, []byte{'\n'})
-			if err := json.Unmarshal(head, &e); err != nil {
-				return fmt.Errorf("read effect: %w", err)
-			}
-			e.Data = bytes.Clone(data)
-			return visit(e)
-		})
-	})
 }
