@@ -20,8 +20,8 @@ import (
 )
 
 func newCloud(s Streams) *cobra.Command {
-	return group("cloud", "Stand in for the central back-end on a broker: listen, send, command, config",
-		newCloudListen(s), newCloudSend(s), newCloudCommand(s), newCloudConfig(s))
+	return group("cloud", "Stand in for the central back-end on a broker: listen, effects, send, command, config",
+		newCloudListen(s), newCloudEffects(s), newCloudSend(s), newCloudCommand(s), newCloudConfig(s))
 }
 
 // brokerFlags are how both commands reach the broker.
@@ -78,19 +78,27 @@ func newCloudListen(s Streams) *cobra.Command {
 		asJSON bool
 		quiet  bool
 		holes  bool
+		types  []string
+		ids    []string
 	)
 	cmd := &cobra.Command{
 		Use: "listen", Short: "Print the boxes' events and confirm them, as the back-end would", Args: cobra.NoArgs,
 		Long: `A reference back-end: it keeps the effect of each event and its (source, epoch,
 sequence) in one transaction in --store, then confirms on the box's acks topic.
-It may be killed at any time; nothing takes effect twice. Do not point it at a
-broker that a real back-end listens on: the boxes believe its confirmations.`,
+It may be killed at any time; nothing takes effect twice. The file is the truth,
+and cloud effects prints it: what is printed here comes after the commit, so
+over a kill lines may be missing, and a line never stands for more than one
+effect. Events that the box sends early on the live lane take effect early, and
+not again in their turn. Do not point it at a broker that a real back-end
+listens on: the boxes believe its confirmations.`,
 		Example: "  avoqado-edge cloud listen --broker tcp://127.0.0.1:1883 --venue v1",
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&store, "store", "", "file of the ledger (default: one per prefix in the user's state folder)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as one JSON line")
 	cmd.Flags().BoolVar(&holes, "accept-holes", false, "commit what comes behind a lost message: for boxes with uplink.confirm: broker")
+	cmd.Flags().StringSliceVar(&types, "refuse-type", nil, "pass over events of this type and name them as rejected (repeatable)")
+	cmd.Flags().StringSliceVar(&ids, "refuse-id", nil, "the same for the event with this id")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "confirm, but do not print events")
 	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		access, prefix, err := f.access()
@@ -103,7 +111,7 @@ broker that a real back-end listens on: the boxes believe its confirmations.`,
 			}
 		}
 		backend, err := cloud.OpenBackend(cloud.BackendConfig{
-			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes,
+			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes, Refuse: refuser(types, ids),
 		}, wordyLog(s.Err))
 		if err != nil {
 			return err
@@ -151,7 +159,14 @@ func printEffect(w io.Writer, e cloud.Effect, asJSON bool) {
 		_ = json.NewEncoder(w).Encode(e) // a closed pipe ends the program by its own signal
 		return
 	}
-	_, _ = fmt.Fprintf(w, "%s %8d %-22s %-20s %s\n", e.Source, e.Seq, strings.TrimPrefix(e.Type, "io.avoqado."), e.Subject, e.Data)
+	mark := ""
+	switch {
+	case e.Live:
+		mark = "early "
+	case e.Refused != "":
+		mark = "(" + e.Refused + ") "
+	}
+	_, _ = fmt.Fprintf(w, "%s %8d %-22s %-20s %s%s\n", e.Source, e.Seq, strings.TrimPrefix(e.Type, "io.avoqado."), e.Subject, mark, e.Data)
 }
 
 func newCloudSend(s Streams) *cobra.Command {
