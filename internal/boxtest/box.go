@@ -27,10 +27,11 @@ const Secret = "a-secret-for-tests-only-0123456789"
 
 // BoxConfig says how a box runs.
 type BoxConfig struct {
-	Broker  string // URL; empty: no cloud
-	Confirm string // backend or broker; empty: backend
-	Extra   string // more lines of YAML, such as "discovery: {mode: auto}"
-	Env     []string
+	Broker   string // URL; empty: no cloud
+	Confirm  string // backend or broker; empty: backend
+	Compress bool   // of backlogs
+	Extra    string // more lines of YAML, such as "discovery: {mode: auto}"
+	Env      []string
 }
 
 // Box is the real program, started with `run`, in a process of its own, on a
@@ -70,7 +71,7 @@ func NewBox(t testing.TB, cfg BoxConfig) *Box {
 	}
 	uplink := ""
 	if cfg.Broker != "" {
-		uplink = fmt.Sprintf("uplink: {brokers: [%q], confirm: %s}\n", cfg.Broker, cfg.Confirm)
+		uplink = fmt.Sprintf("uplink: {brokers: [%q], confirm: %s, compress: %t}\n", cfg.Broker, cfg.Confirm, cfg.Compress)
 	}
 	extra := cfg.Extra
 	if !strings.Contains(extra, "discovery:") {

@@ -18,6 +18,12 @@ const venueTopics = "avoqado/v1/venues/" + Venue
 // answersTo subscribes to the results topic and returns what came there so far.
 func answersTo(t *testing.T, m *Mosquitto) func() []string {
 	t.Helper()
+	return heardOn(t, m, venueTopics+"/boxes/b1/commands/results")
+}
+
+// heardOn subscribes to a topic and returns what came there so far.
+func heardOn(t *testing.T, m *Mosquitto, topic string) func() []string {
+	t.Helper()
 	host, port, _ := strings.Cut(m.Addr(), ":")
 	path := filepath.Join(t.TempDir(), "results")
 	out, err := os.Create(path)
@@ -25,7 +31,7 @@ func answersTo(t *testing.T, m *Mosquitto) func() []string {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(need(t, "stdbuf"), "-oL", need(t, "mosquitto_sub"), "-h", host, "-p", port, "-q", "1", "-i", "results", "-c",
-		"-t", venueTopics+"/boxes/b1/commands/results")
+		"-t", topic)
 	cmd.Stdout = out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

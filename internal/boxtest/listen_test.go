@@ -15,7 +15,7 @@ import (
 
 // killed runs a back-end again and again, on the same file, and kills it at
 // random moments: so often, and as long as there is work.
-func killed(t *testing.T, times int, command func() *exec.Cmd, busy func() bool) {
+func killed(t *testing.T, times int, longest time.Duration, command func() *exec.Cmd, busy func() bool) {
 	t.Helper()
 	seed := rand.Uint64()
 	moments := rand.New(rand.NewPCG(seed, 1))
@@ -23,7 +23,7 @@ func killed(t *testing.T, times int, command func() *exec.Cmd, busy func() bool)
 	for n := 0; n < times || busy(); n++ {
 		p := start(t, command())
 		// Most moments are while it works, some while it starts.
-		if p.ended(time.Duration(moments.IntN(400)) * time.Millisecond) {
+		if p.ended(time.Duration(moments.Int64N(int64(longest)))) {
 			t.Fatalf("the back-end ended by itself: %v", p.err)
 		}
 		p.signal(syscall.SIGKILL)
@@ -54,7 +54,7 @@ func TestListenKilled(t *testing.T) {
 	}
 	const events = 12_000
 	sold := sell(t, box, "killed", events, func() {
-		killed(t, 22, listen, func() bool { return box.Stored() < events })
+		killed(t, 22, 400*time.Millisecond, listen, func() bool { return box.Stored() < events })
 	})
 	cmd, said := listen(), &output{}
 	cmd.Stderr = said
