@@ -101,11 +101,11 @@ func drain(ctx context.Context, s settings, c scenario) (f figures, err error) {
 		}
 		defer peer.stop()
 	}
-	return measure(ctx, c, line, ear, peer, url)
+	return measure(ctx, s, c, line, ear, peer, url)
 }
 
 // measure lets the peer through, and sees how it goes.
-func measure(ctx context.Context, c scenario, line *relay, ear *listener, peer *child, url string) (figures, error) {
+func measure(ctx context.Context, s settings, c scenario, line *relay, ear *listener, peer *child, url string) (figures, error) {
 	ctx, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer func() { stop(); all.Wait() }()
@@ -153,12 +153,11 @@ func measure(ctx context.Context, c scenario, line *relay, ear *listener, peer *
 	if live == nil {
 		return f, nil
 	}
-	return f, live.latencies(ctx, f, ear, end, max(took, least))
+	return f, live.latencies(ctx, f, ear, end, max(took, s.least))
 }
 
 const (
 	longest = 30 * time.Minute // a bridge with 20 messages under way at 200 ms
-	least   = 5 * time.Second  // of measuring without a backlog
 	pace    = 50 * time.Millisecond
 )
 

@@ -25,6 +25,7 @@ type settings struct {
 	runs   int
 	events int
 	big    bool
+	least  time.Duration // of measuring live events without a backlog
 	only   *regexp.Regexp
 }
 
@@ -56,8 +57,9 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	s.least = 5 * time.Second
 	if *quick {
-		s.runs, s.events = 1, 3000
+		s.runs, s.events, s.least = 1, 3000, 500*time.Millisecond
 	}
 	var err error
 	if s.only, err = regexp.Compile(*only); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/avoqado/avoqado-edge/internal/boxtest"
+	_ "github.com/avoqado/avoqado-edge/internal/cli" // a cached result depends on all of the program
 )
 
 // TestQuick runs all of it with few events: that it measures, not what.
