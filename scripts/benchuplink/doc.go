@@ -16,8 +16,8 @@
 // the back-end: it says on acks how far it has everything.
 //
 //   - CPU is of all threads of the peer, kernel included, for the drain alone.
-//   - Memory is the most the peer's own pages (RssAnon) took while it drained,
-//     asked every 20 ms; VmHWM counts pages of the journal's files besides, which
+//   - Memory is what the peer's own pages (RssAnon) took before, and the most they
+//     took while it drained, asked every 20 ms; VmHWM counts pages of the journal's files besides, which
 //     the kernel takes back when it likes.
 //   - Live latency: a client sends an event of an order of its own every 50 ms,
 //     while the backlog drains and for as long afterwards. It counts from before

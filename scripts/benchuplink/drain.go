@@ -117,7 +117,11 @@ func measure(ctx context.Context, s settings, c scenario, line *relay, ear *list
 		}
 		defer func() { _ = live.client.Close() }()
 	}
-	own := 0.0 // peak of its own pages
+	idle, err := peer.memory("RssAnon")
+	if err != nil {
+		return nil, err
+	}
+	own := idle // the most of its own pages
 	watching, watched := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
@@ -148,7 +152,7 @@ func measure(ctx context.Context, s settings, c scenario, line *relay, ear *list
 	n := float64(c.events)
 	f := figures{
 		"rate": n / took.Seconds(), "up": float64(line.up.Load()) / n, "down": float64(line.down.Load()) / n,
-		"cpu": (after - cpu).Seconds() * 100_000 / n, "own": own, "peak": peak,
+		"cpu": (after - cpu).Seconds() * 100_000 / n, "before": idle, "own": own, "peak": peak,
 	}
 	if live == nil {
 		return f, nil

@@ -84,7 +84,7 @@ func median(runs []figures, key string) (float64, bool) {
 
 func printTable(out io.Writer, s settings, runs map[string][]figures) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\ndrain\tevents/s\tbytes/event up\tdown\tCPU s/100,000\town MiB\tpeak RSS MiB\tlive p50 ms\tp99\twithout p50\tp99\t")
+	fmt.Fprintln(t, "\ndrain\tevents/s\tbytes/event up\tdown\tCPU s/100,000\town MiB before\twhile\tpeak RSS MiB\tlive p50 ms\tp99\twithout p50\tp99\t")
 	names := []string{}
 	for _, c := range scenarios(s) {
 		names = append(names, c.name)
@@ -94,7 +94,7 @@ func printTable(out io.Writer, s settings, runs map[string][]figures) error {
 			continue
 		}
 		fmt.Fprint(t, name)
-		columns := []string{"rate %.0f", "up %.0f", "down %.1f", "cpu %.2f", "own %.1f", "peak %.1f", "live p50 %.1f", "live %.1f", "idle p50 %.1f", "idle %.1f"}
+		columns := []string{"rate %.0f", "up %.0f", "down %.1f", "cpu %.2f", "before %.1f", "own %.1f", "peak %.1f", "live p50 %.1f", "live %.1f", "idle p50 %.1f", "idle %.1f"}
 		for _, column := range columns {
 			key, format, _ := strings.Cut(column, " %")
 			fmt.Fprint(t, "\t")
