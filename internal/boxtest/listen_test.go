@@ -77,17 +77,21 @@ func TestListenKilled(t *testing.T) {
 		t.Errorf("%d effects of %d events", len(lines), len(sold))
 	}
 	type effect struct {
-		ID   string
-		Seq  uint64
-		Live bool
+		ID, Subject string
+		Seq         uint64
+		Live        bool
 	}
-	effects, before := map[string]int{}, uint64(0)
+	effects, before, ofSubject := map[string]int{}, uint64(0), map[string]uint64{}
 	for _, line := range lines {
 		var e effect
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
 		effects[e.ID]++
+		if e.Seq <= ofSubject[e.Subject] {
+			t.Errorf("effect of %d behind that of %d, both of %s", e.Seq, ofSubject[e.Subject], e.Subject)
+		}
+		ofSubject[e.Subject] = e.Seq
 		if !e.Live && e.Seq <= before {
 			t.Errorf("effect of %d behind that of %d", e.Seq, before)
 		}

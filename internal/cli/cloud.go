@@ -78,6 +78,7 @@ func newCloudListen(s Streams) *cobra.Command {
 		asJSON bool
 		quiet  bool
 		holes  bool
+		late   bool
 		types  []string
 		ids    []string
 	)
@@ -97,6 +98,7 @@ listens on: the boxes believe its confirmations.`,
 	cmd.Flags().StringVar(&store, "store", "", "file of the ledger (default: one per prefix in the user's state folder)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as one JSON line")
 	cmd.Flags().BoolVar(&holes, "accept-holes", false, "commit what comes behind a lost message: for boxes with uplink.confirm: broker")
+	cmd.Flags().BoolVar(&late, "ignore-live", false, "leave the live lane alone: everything takes effect in total order")
 	cmd.Flags().StringSliceVar(&types, "refuse-type", nil, "pass over events of this type and name them as rejected (repeatable)")
 	cmd.Flags().StringSliceVar(&ids, "refuse-id", nil, "the same for the event with this id")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "confirm, but do not print events")
@@ -111,7 +113,7 @@ listens on: the boxes believe its confirmations.`,
 			}
 		}
 		backend, err := cloud.OpenBackend(cloud.BackendConfig{
-			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes, Refuse: refuser(types, ids),
+			Access: access, Path: store, Prefix: prefix, AcceptHoles: holes, IgnoreLive: late, Refuse: refuser(types, ids),
 		}, wordyLog(s.Err))
 		if err != nil {
 			return err

@@ -40,6 +40,10 @@ type BackendConfig struct {
 	// delivery: what that broker lost then does not come again.
 	AcceptHoles bool
 
+	// IgnoreLive leaves the live lane alone: all takes effect in total order, what
+	// is sent early too, but later.
+	IgnoreLive bool
+
 	// Refuse returns why the back-end will never take an event, or an empty
 	// text if it does. May be nil. The event is passed over, kept in the file,
 	// and named to the box.
@@ -139,7 +143,11 @@ func (b *Backend) serve(ctx context.Context, onEvent func(Effect)) error {
 		}
 	}()
 	events := b.cfg.Prefix + "/boxes/+/events"
-	if err := s.subscribe(ctx, events, events+"/gzip", events+"/live"); err != nil {
+	lanes := []string{events, events + "/gzip"}
+	if !b.cfg.IgnoreLive {
+		lanes = append(lanes, events+"/live")
+	}
+	if err := s.subscribe(ctx, lanes...); err != nil {
 		return err
 	}
 	b.online.Store(true)
@@ -198,6 +206,9 @@ func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
 	}
 	commit := b.commit
 	if lane == "/live" {
+		if b.cfg.IgnoreLive { // the broker's session may have had it subscribed before
+			return nil
+		}
 		commit = b.commitLive
 	}
 	result, err := commit(list)

@@ -85,6 +85,28 @@ func TestLiveLane(t *testing.T) {
 	}
 }
 
+// TestIgnoreLive: who leaves the live lane alone has all in total order, also
+// with a session that had it subscribed before.
+func TestIgnoreLive(t *testing.T) {
+	broker := startBroker(t)
+	cfg := BackendConfig{Access: Access{Broker: broker.URL()}, ClientID: "backend"}
+	b := openBackend(t, cfg)
+	stop := running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
+	until(t, "online", b.Online)
+	stop()
+	cfg.IgnoreLive = true
+	b = openBackend(t, cfg)
+	running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
+	until(t, "online", b.Online)
+	x := newBox(t, broker.URL(), "b1")
+	x.send(t, "/events/live", []byte("["+wireEvent("b1", 3, 0)+"]"))
+	x.send(t, "/events", batchOf("b1", 1, 3))
+	until(t, "acks 3", func() bool { return x.heard() == "3" })
+	if got := effectsOf(t, b.Ledger); got != "1 2 3" {
+		t.Errorf("effects %s", got)
+	}
+}
+
 // Early positions behind a hole that is accepted are not kept for ever, and
 // those of another source and epoch stay.
 func TestEarlyPositionsGo(t *testing.T) {
