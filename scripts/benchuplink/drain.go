@@ -140,7 +140,7 @@ func measure(ctx context.Context, s settings, c scenario, line *relay, ear *list
 	if live != nil {
 		all.Go(func() { live.run(ctx) })
 	}
-	end, failed := ear.await(longest)
+	end, failed := ear.await(s.longest)
 	after, lost := peer.cpu()
 	watched()
 	watcher.Wait()
@@ -160,10 +160,7 @@ func measure(ctx context.Context, s settings, c scenario, line *relay, ear *list
 	return f, live.latencies(ctx, f, ear, end, max(took, s.least))
 }
 
-const (
-	longest = 30 * time.Minute // a bridge with 20 messages under way at 200 ms
-	pace    = 50 * time.Millisecond
-)
+const pace = 50 * time.Millisecond // of live events
 
 // emitter sends live events.
 type emitter struct {

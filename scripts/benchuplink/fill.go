@@ -57,16 +57,16 @@ func fillJournal(ctx context.Context, state string, n int) error {
 	}
 	running, stop := context.WithCancel(ctx)
 	var writer sync.WaitGroup
-	var failed error
-	writer.Go(func() { failed = j.Run(running) })
+	var ended, refused error
+	writer.Go(func() { ended = j.Run(running) })
 	// In order, and many in one commit.
-	var mu sync.Mutex
+	var mu sync.Mutex // guards refused
 	for i := 1; i <= n && err == nil; i++ {
 		err = j.Enqueue(ctx, sale(i), func(_ event.Receipt, e error) {
 			if e != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failed = e
+				refused = e
 			}
 		})
 	}
@@ -75,7 +75,7 @@ func fillJournal(ctx context.Context, state string, n int) error {
 	}
 	stop()
 	writer.Wait()
-	return errors.Join(err, failed, j.Close())
+	return errors.Join(err, ended, refused, j.Close()) // no answer comes once Run has returned
 }
 
 // fillBridge has a broker queue the same events for its connection.

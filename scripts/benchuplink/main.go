@@ -20,13 +20,14 @@ import (
 
 // settings are what the command line says, and what it means here.
 type settings struct {
-	dir    string
-	box    string // the product's binary
-	runs   int
-	events int
-	big    bool
-	least  time.Duration // of measuring live events without a backlog
-	only   *regexp.Regexp
+	dir     string
+	box     string // the product's binary
+	runs    int
+	events  int
+	big     bool
+	least   time.Duration // of measuring live events without a backlog
+	longest time.Duration // of a drain
+	only    *regexp.Regexp
 }
 
 // filled is where the state of a box with a backlog is kept, to be copied.
@@ -57,9 +58,10 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	s.least = 5 * time.Second
+	s.least, s.longest = 5*time.Second, 10*time.Minute
 	if *quick {
-		s.runs, s.events, s.least = 1, 3000, 500*time.Millisecond
+		s.runs, s.events = 1, 3000
+		s.least, s.longest = 500*time.Millisecond, time.Minute
 	}
 	var err error
 	if s.only, err = regexp.Compile(*only); err != nil {
