@@ -196,24 +196,40 @@ func (b *Backend) work(ctx context.Context, s *session, onEvent func(Effect)) er
 	}
 }
 
-// take commits a message and says so. A message nobody can read is dropped:
-// else the broker would send it for ever.
+// take commits a message and says so.
 func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
-	box, lane, _ := strings.Cut(m.Topic(), "/events")
-	list, err := readBatch(m.Payload(), lane == "/gzip")
+	acks, word, err := b.Take(m.Topic(), m.Payload(), onEvent)
+	if err != nil || word == nil {
+		return err
+	}
+	// Not waited for: the box sends again if it does not hear it.
+	s.client.Publish(acks, 1, false, word)
+	return nil
+}
+
+// Take commits what came on a topic for events, by whatever way it came, and
+// returns the word for the box and its topic; no word if there is nothing to
+// say. A message nobody can read is dropped, without an error: else the broker
+// would send it for ever. After an error the message must come again. One
+// goroutine at a time may call it, and not beside Run. onEvent may be nil; see
+// Run.
+func (b *Backend) Take(topic string, raw []byte, onEvent func(Effect)) (acks string, word []byte, err error) {
+	box, lane, _ := strings.Cut(topic, "/events")
+	list, err := readBatch(raw, lane == "/gzip")
 	if err != nil {
-		return b.reject(m, err)
+		b.reject(topic, raw, err)
+		return "", nil, nil
 	}
 	commit := b.commit
 	if lane == "/live" {
 		if b.cfg.IgnoreLive { // the broker's session may have had it subscribed before
-			return nil
+			return "", nil, nil
 		}
 		commit = b.commitLive
 	}
 	result, err := commit(list)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	b.counts.duplicates.Add(uint64(result.duplicates))
 	b.counts.early.Add(uint64(result.early))
@@ -228,20 +244,17 @@ func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
 		}
 	}
 	if result.epoch == "" { // an empty batch, or the live lane: there is nothing to confirm
-		return nil
+		return "", nil, nil
 	}
-	word := confirmation{Epoch: result.epoch, Through: result.through}
+	said := confirmation{Epoch: result.epoch, Through: result.through}
 	for _, e := range result.refused {
 		b.log.Warn("event refused", "box", box, "seq", e.Seq, "kind", e.Type, "reason", e.Refused)
-		word.Rejected = append(word.Rejected, refusal{e.Seq, e.Refused})
+		said.Rejected = append(said.Rejected, refusal{e.Seq, e.Refused})
 	}
-	body, err := json.Marshal(word)
-	if err != nil {
-		return fmt.Errorf("encode confirmation: %w", err)
+	if word, err = json.Marshal(said); err != nil {
+		return "", nil, fmt.Errorf("encode confirmation: %w", err)
 	}
-	// Not waited for: the box sends again if it does not hear it.
-	s.client.Publish(box+"/acks", 1, false, body)
-	return nil
+	return box + "/acks", word, nil
 }
 
 // confirmation is what a back-end says on acks: the main lane is committed up to
@@ -279,10 +292,9 @@ func readBatch(raw []byte, zipped bool) ([]Effect, error) {
 	return list, nil
 }
 
-func (b *Backend) reject(m mqtt.Message, why error) error {
+func (b *Backend) reject(topic string, raw []byte, why error) {
 	b.counts.rejected.Add(1)
-	b.log.Warn("unreadable batch", "topic", m.Topic(), "size", len(m.Payload()), "err", why)
-	return nil
+	b.log.Warn("unreadable batch", "topic", topic, "size", len(raw), "err", why)
 }
 
 func unzip(raw []byte) ([]byte, error) {
