@@ -214,7 +214,8 @@ func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
 // goroutine at a time may call it, and not beside Run. onEvent may be nil; see
 // Run.
 func (b *Backend) Take(topic string, raw []byte, onEvent func(Effect)) (acks string, word []byte, err error) {
-	box, lane, _ := strings.Cut(topic, "/events")
+	at := max(strings.LastIndex(topic, "/events"), 0) // a prefix may hold that word too
+	box, lane := topic[:at], strings.TrimPrefix(topic[at:], "/events")
 	list, err := readBatch(raw, lane == "/gzip")
 	if err != nil {
 		b.reject(topic, raw, err)

@@ -107,6 +107,21 @@ func TestIgnoreLive(t *testing.T) {
 	}
 }
 
+// TestTakeFindsTheLane: also below a prefix that has its word in it.
+func TestTakeFindsTheLane(t *testing.T) {
+	b := openBackend(t, BackendConfig{})
+	const box = "acme/events/live/boxes/b1"
+	if _, word, err := b.Take(box+"/events/live", batchOf("b1", 3, 3), nil); err != nil || word != nil {
+		t.Errorf("%s %v", word, err)
+	}
+	if acks, word, err := b.Take(box+"/events", batchOf("b1", 1, 3), nil); err != nil || acks != box+"/acks" || string(word) != `{"epoch":"e1","through":3}` {
+		t.Errorf("%s %s %v", acks, word, err)
+	}
+	if got := effectsOf(t, b.Ledger); got != "3* 1 2" {
+		t.Errorf("effects %s", got)
+	}
+}
+
 // Early positions behind a hole that is accepted are not kept for ever, and
 // those of another source and epoch stay.
 func TestEarlyPositionsGo(t *testing.T) {
