@@ -147,6 +147,7 @@ func (d *Daemon) uplinkConfig() uplink.Config {
 		Prefix: u.Prefix, Confirm: uplink.Confirmation(u.Confirm),
 		Username: u.Username, Password: u.Password.Reveal(), PasswordFile: u.PasswordFile,
 		CAFile: u.CAFile, CertFile: u.CertFile, KeyFile: u.KeyFile,
+		Proxy: u.Proxy.Reveal(), Probe: u.Probe, Built: buildTime(), ClockSynced: clockKnown(),
 		Compress: u.Compress, KeepAlive: u.KeepAlive, LANAddrs: d.lanAddresses,
 	}
 }
