@@ -58,6 +58,7 @@ func (r *returns) after(err error, up bool, lasted time.Duration) (time.Duration
 	if up && lasted >= steady {
 		r.pause.reset()
 		if byBroker(err) && r.scatter > 0 {
+			r.pause.last = r.scatter / 3 // whoever comes too early stays scattered
 			return rand.N(r.scatter), err
 		}
 	}
