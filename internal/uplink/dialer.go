@@ -202,7 +202,7 @@ func (d *dialer) connect(ctx context.Context, hostport string, checked bool) (*p
 	if err != nil {
 		return nil, addrs, err
 	}
-	if at, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+	if at, ok := c.RemoteAddr().(*net.TCPAddr); ok && !isLiteral(host) {
 		d.mu.Lock()
 		d.last[host] = at.AddrPort().Addr().Unmap()
 		d.mu.Unlock()

@@ -253,19 +253,28 @@ func (d *dialer) askProbe(ctx context.Context) (Answer, string) {
 	return Yes, text
 }
 
-// knock tries where each broker is, or was last if its name has no answer.
+// knock tries where each broker was last, or where its name leads. Nothing is
+// said to whoever answers.
 func (d *dialer) knock(ctx context.Context, hosts []string) Answer {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var all sync.WaitGroup
 	answers := make(chan bool, len(hosts))
-	for _, host := range hosts {
+	for _, hostport := range hosts {
+		host, port, err := net.SplitHostPort(hostport)
+		if err != nil {
+			continue
+		}
+		d.mu.Lock()
+		last, known := d.last[host]
+		d.mu.Unlock()
+		if known {
+			hostport = net.JoinHostPort(last.String(), port)
+		}
 		all.Go(func() {
-			c, addrs, err := d.connect(ctx, host, true) // nothing is said to whoever answers
+			c, addrs, err := d.connect(ctx, hostport, false)
 			if err == nil {
 				_ = c.Close()
 			}
-			if err == nil || len(addrs) > 0 || d.remembers(host) {
+			if len(addrs) > 0 { // else there was no address to try
 				answers <- err == nil
 			}
 		})
@@ -279,12 +288,4 @@ func (d *dialer) knock(ctx context.Context, hosts []string) Answer {
 		}
 	}
 	return verdict
-}
-
-func (d *dialer) remembers(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, ok := d.last[host]
-	return err == nil && ok
 }
