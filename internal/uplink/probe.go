@@ -95,7 +95,7 @@ func diagnose(err error, f *Facts) (name, text string) {
 		return say(CaptivePortal, "%s", f.Portal)
 	case name == CaptivePortal:
 		return name, text
-	case name == TLS && wrongName(err) && near && !literal:
+	case name == TLS && wrongName(err, at.broker.Hostname()) && near && !literal:
 		return say(DNSLie, "the name server says %s is %s, where somebody else answers", at.broker.Hostname(), listed(at.addrs))
 	case name == TLS && overlap(f.Lies, at.addrs):
 		return say(DNSLie, "the name server gives every name the address %s", listed(f.Lies))
@@ -122,9 +122,11 @@ func diagnose(err error, f *Facts) (name, text string) {
 	return name, text
 }
 
-// wrongName reports whether the broker's certificate is one for somebody else,
-// or of somebody nobody knows.
-func wrongName(err error) bool { return isType[*tls.CertificateVerificationError](err) }
+// wrongName reports whether the certificate that was shown is not the broker's.
+func wrongName(err error, host string) bool {
+	bad, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok && len(bad.UnverifiedCertificates) > 0 && bad.UnverifiedCertificates[0].VerifyHostname(host) != nil
+}
 
 func missing(err error) bool {
 	dns, ok := errors.AsType[*net.DNSError](err)
