@@ -23,13 +23,14 @@ type dialer struct {
 	keys *keyring
 	now  func() time.Time // what certificates are judged by
 
-	mu   sync.Mutex
-	last map[string]netip.Addr // by host: where it answered last; mu guards it
+	mu      sync.Mutex            // guards below
+	last    map[string]netip.Addr // by host: where it answered last
+	expires map[string]time.Time  // by host:port: when the broker's certificate ends
 }
 
 func newDialer(cfg *Config, now func() time.Time) *dialer {
 	return &dialer{
-		cfg: cfg, keys: &keyring{cfg: cfg}, last: make(map[string]netip.Addr),
+		cfg: cfg, keys: &keyring{cfg: cfg}, last: make(map[string]netip.Addr), expires: make(map[string]time.Time),
 		now: func() time.Time {
 			// No certificate that is in use was made to end before this build.
 			if at := now(); at.After(cfg.Built) {
@@ -136,6 +137,11 @@ func (d *dialer) openAt(ctx context.Context, broker *url.URL, at time.Time) (net
 		if err := client.HandshakeContext(ctx); err != nil {
 			_ = bottom.Close()
 			return fail(securing, handshakeError(ctx, err, at))
+		}
+		if peers := client.ConnectionState().PeerCertificates; len(peers) > 0 {
+			d.mu.Lock()
+			d.expires[broker.Host] = peers[0].NotAfter
+			d.mu.Unlock()
 		}
 		top = client
 	}
@@ -266,7 +272,7 @@ func race(ctx context.Context, addrs []netip.Addr, port uint16) (net.Conn, error
 	}()
 	step := time.NewTimer(0)
 	defer step.Stop()
-	d := net.Dialer{Control: control, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: userTimeout, Interval: userTimeout}}
+	d := net.Dialer{Control: control, KeepAlive: -1} // [link.watch] sees more than TCP does
 	var failures []error
 	for started := 0; len(failures) < len(addrs); {
 		select {

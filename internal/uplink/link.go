@@ -60,8 +60,10 @@ func (d *dialer) dial(ctx context.Context, broker *url.URL, will []byte, log *sl
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetAutoAckDisabled(true).SetOrderMatters(true).
 		// Whether the link lives is for [link.watch] to say: the library waits
-		// for its answer behind whatever a slow line has still to carry.
-		SetKeepAlive(cfg.KeepAlive).SetPingTimeout(24*time.Hour).
+		// for its answer behind whatever a slow line has still to carry. Brokers
+		// that count whole packets must bear the largest one on such a line: they
+		// wait half as long again as they are told.
+		SetKeepAlive(max(2*cfg.KeepAlive, time.Minute)).SetPingTimeout(24*time.Hour).
 		SetWriteTimeout(handover).SetConnectTimeout(connectTimeout).
 		SetBinaryWill(cfg.topics().status, will, 1, true).
 		SetStore(l.book).
@@ -104,8 +106,8 @@ func (d *dialer) dial(ctx context.Context, broker *url.URL, will []byte, log *sl
 
 // whyNot says why a broker that was, or was not, reached did not let us in.
 func (d *dialer) whyNot(broker *url.URL, l *link, err error) error {
-	if _, ok := errors.AsType[*attemptError](err); ok {
-		return err
+	if at, ok := errors.AsType[*attemptError](err); ok {
+		return at // without what the library puts before it
 	}
 	err = l.cause(err)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
@@ -182,7 +184,7 @@ func (l *link) publish(topic string, retained bool, body []byte) (uint64, error)
 		n := l.book.count()
 		token := l.client.Publish(topic, 1, retained, body)
 		if l.book.count() == n {
-			return 0, fmt.Errorf("publish: %w", l.cause(mqtt.ErrNotConnected))
+			return 0, fmt.Errorf("publish: %w", l.ended(mqtt.ErrNotConnected))
 		}
 		select {
 		case <-token.Done():
@@ -202,6 +204,19 @@ func (l *link) publish(topic string, retained bool, body []byte) (uint64, error)
 		if !time.Now().Before(until) {
 			return 0, fmt.Errorf("publish: %w", l.cause(err))
 		}
+	}
+}
+
+// ended returns why the link ended, which the client says a little later than it
+// stops taking packets.
+func (l *link) ended(reported error) error {
+	wait := time.NewTimer(handover)
+	defer wait.Stop()
+	select {
+	case <-l.gone:
+		return l.err
+	case <-wait.C:
+		return l.cause(reported)
 	}
 }
 

@@ -47,7 +47,7 @@ func (v *liveness) look(now, heard time.Time, written, queued int64) (ask, dead 
 	if now.Sub(alive) >= v.deadAfter() && v.asked.After(heard) && now.Sub(v.asked) >= v.askAfter()/2 {
 		return false, true
 	}
-	if now.Sub(heard) >= v.askAfter() && now.Sub(v.asked) >= v.askAfter() {
+	if now.Sub(heard) >= v.askAfter() && !v.asked.After(heard) { // TCP loses no ping: one is enough
 		v.asked = now
 		return true, false
 	}

@@ -2,25 +2,19 @@ package uplink
 
 import (
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// userTimeout is how long sent bytes may stay unconfirmed by the peer's TCP
-// before the kernel gives the connection up. Without it a link that died
-// silently (a router switched off) is only noticed by the pings.
-const userTimeout = 15 * time.Second
 
 // unsentLimit bounds what the kernel holds back beyond what is on its way, so
 // that a ping does not stand behind megabytes.
 const unsentLimit = 32 << 10
 
-// control prepares a socket before it connects. A kernel without the options is
-// no reason not to connect.
+// control prepares a socket before it connects. A kernel without the option is
+// no reason not to connect. TCP_USER_TIMEOUT is not set: it ends a slow line whose
+// other end is full, and [link.watch] finds a dead one.
 func control(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit)
 	})
 }

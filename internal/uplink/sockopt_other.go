@@ -2,14 +2,9 @@
 
 package uplink
 
-import (
-	"syscall"
-	"time"
-)
+import "syscall"
 
-const userTimeout = 15 * time.Second
-
-// control leaves the socket as it is: only Linux has TCP_USER_TIMEOUT.
+// control leaves the socket as it is.
 func control(_, _ string, _ syscall.RawConn) error { return nil }
 
 // queued is not known here.
