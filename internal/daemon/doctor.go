@@ -8,12 +8,11 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
-// CloudCheck is what a look at the way to the cloud found, and BrokerCheck what
-// it found at one broker.
-type (
-	CloudCheck  = uplink.CloudCheck
-	BrokerCheck = uplink.BrokerCheck
-)
+// CloudCheck is what a look at the way to the cloud found.
+type CloudCheck = uplink.CloudCheck
+
+// BrokerCheck is what it found at one broker.
+type BrokerCheck = uplink.BrokerCheck
 
 // CheckCloud looks at the way to the cloud from beside a box that may run or
 // not, within 8 s. It changes nothing.

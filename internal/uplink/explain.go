@@ -49,7 +49,7 @@ func (u *Uplink) explain(ctx context.Context, failures []error) error {
 	}
 	name := nameOf(worst)
 	switch name {
-	case DNS, NoRoute, Timeout, BrokerDown, NoAnswer, TLS, Lost, CaptivePortal:
+	case DNS, NoRoute, Timeout, BrokerDown, NoAnswer, TLS, Lost, CaptivePortal, Proxy:
 	default:
 		return worst
 	}

@@ -21,6 +21,7 @@ import (
 // Each fault is seeded, named, and gone when the fault is: the box comes up by
 // itself.
 func TestFaultsHaveNames(t *testing.T) {
+	t.Parallel()
 	broker := startBroker(t, "127.0.0.1:0")
 	ca := newAuthority(t)
 	from, to := soon()
@@ -111,6 +112,8 @@ func TestDiagnosis(t *testing.T) {
 		want  string
 	}{
 		"cable out":                      {unreachable, reaching, []netip.Addr{far}, with(func(f *Facts) { f.LAN = nil }), NoLAN},
+		"cable out, proxy":               {errProxy, tunneling, nil, with(func(f *Facts) { f.LAN = nil }), NoLAN},
+		"proxy down":                     {errProxy, tunneling, nil, &fine, Proxy},
 		"cable out, name":                {lateName, resolving, nil, with(func(f *Facts) { f.LAN = nil }), NoLAN},
 		"no default route":               {unreachable, reaching, []netip.Addr{far}, with(func(f *Facts) { f.Route, f.Names = No, No }), NoInternet},
 		"no default route, name":         {lateName, resolving, nil, with(func(f *Facts) { f.Route = No }), NoInternet},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,17 +81,19 @@ func diagnose(err error, f *Facts) (name, text string) {
 	}
 	near := allPrivate(at.addrs) // a broker in the venue, or a lie
 	switch name {
-	case DNS, NoRoute, Timeout, BrokerDown, NoAnswer, TLS, Lost, CaptivePortal:
 	default:
 		return name, text
+	case DNS, NoRoute, Timeout, BrokerDown, NoAnswer, TLS, Lost, CaptivePortal, Proxy:
 	}
 	literal := isLiteral(at.broker.Hostname())
-	loopback := len(at.addrs) > 0 && at.addrs[0].IsLoopback() && (literal || at.broker.Hostname() == "localhost")
+	loopback := len(at.addrs) > 0 && at.addrs[0].IsLoopback()
 	switch {
-	case loopback:
+	case loopback && (literal || at.broker.Hostname() == "localhost"):
 		return name, text // needs no network
-	case len(f.LAN) == 0:
+	case len(f.LAN) == 0 && !loopback:
 		return say(NoLAN, "no network interface has an address")
+	case name == Proxy:
+		return name, text
 	case f.Portal != "":
 		return say(CaptivePortal, "%s", f.Portal)
 	case name == CaptivePortal:
@@ -149,10 +152,8 @@ func allPrivate(addrs []netip.Addr) bool {
 
 func overlap(a, b []netip.Addr) bool {
 	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				return true
-			}
+		if slices.Contains(b, x) {
+			return true
 		}
 	}
 	return false

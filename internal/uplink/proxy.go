@@ -14,8 +14,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// NoProxy, as [Config.Proxy], goes without a proxy whatever the environment
-// says.
+// NoProxy as [Config.Proxy] goes without one, whatever the environment says.
 const NoProxy = "direct"
 
 // parseProxy reads the setting. The error never tells the URL: it may hold a

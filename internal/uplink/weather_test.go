@@ -203,6 +203,7 @@ func first(kind byte, n int64) func(*weather) {
 // In every weather each event reaches the back-end once, in order, out of a
 // real journal; and the status says what was wrong.
 func TestEveryWeather(t *testing.T) {
+	t.Parallel()
 	const connack, publish, puback, suback = 2, 3, 4, 9
 	broker := startBroker(t, "127.0.0.1:0")
 	for name, c := range map[string]struct {
@@ -304,6 +305,7 @@ func patiently(t *testing.T, what string, ok func() bool) {
 // 30 s, idle or with something to send, and whether or not anybody takes the
 // bytes.
 func TestHalfOpenIsFoundWithin30s(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes 26 s")
 	}
