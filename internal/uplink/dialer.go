@@ -157,8 +157,8 @@ func (d *dialer) openAt(ctx context.Context, broker *url.URL, at time.Time) (net
 // handshakeError says what a failed TLS handshake was about: nobody answered,
 // something else than TLS answered, the clock, or the certificate.
 func handshakeError(ctx context.Context, err error, now time.Time) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%w: tls: %w", errNoAnswer, context.Cause(ctx))
+	if ctx.Err() != nil || timedOut(err) {
+		return fmt.Errorf("%w: tls: %w", errNoAnswer, err)
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && bytes.Equal(record.RecordHeader[:], []byte("HTTP/")) {
 		return fmt.Errorf("%w: HTTP came where TLS was expected", errPortal)

@@ -25,8 +25,8 @@ func upgrade(ctx context.Context, c net.Conn, broker *url.URL) (net.Conn, error)
 	switch {
 	case err == nil:
 		return &stream{Conn: ws}, nil
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: websocket: %w", errNoAnswer, context.Cause(ctx))
+	case ctx.Err() != nil || timedOut(err): // whichever of the two clocks rings first
+		return nil, fmt.Errorf("%w: websocket: %w", errNoAnswer, err)
 	case res == nil:
 		return nil, fmt.Errorf("websocket: %w", err)
 	}
