@@ -199,8 +199,10 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 	if s := u.Status(); s.State != Online || s.Connects != 1 {
 		t.Errorf("the old link did not stay: %+v", s)
 	}
+	u.Interrupt(time.Millisecond)
+	until(t, "the last whole one serves meanwhile", func() bool { s := u.Status(); return s.Connects == 2 && s.State == Online })
 	ca.put(dir, ca.pair("box", from, to))
-	until(t, "the link is renewed", func() bool { s := u.Status(); return s.Connects == 2 && s.State == Online && s.Warning == nil })
+	until(t, "the link is renewed", func() bool { s := u.Status(); return s.Connects == 3 && s.State == Online && s.Warning == nil })
 	if f := u.Status().Failure; f == nil || f.Name != Renewed {
 		t.Errorf("failure %+v", f)
 	}
