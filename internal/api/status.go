@@ -61,8 +61,9 @@ type UplinkStatus struct {
 	Since      time.Time `json:"since,omitzero"`
 	Broker     string    `json:"broker,omitempty"`
 	Confirm    string    `json:"confirm,omitempty"` // broker or backend
-	Cause      string    `json:"cause,omitempty"`   // why offline: refused, dns, tls, credentials, …
+	Cause      string    `json:"cause,omitempty"`   // why offline: no_lan, dns, broker_down, tls, credentials, …
 	Error      string    `json:"error,omitempty"`
+	Remedy     string    `json:"remedy,omitempty"` // what to do about it
 	InFlight   int       `json:"inFlight"`
 	Connects   uint64    `json:"connects"`            // connections that came up since the start
 	Resent     uint64    `json:"resent"`              // times the box went back to its cursor
@@ -77,10 +78,32 @@ type UplinkStatus struct {
 	Replay      *Ordered `json:"replay,omitempty"`      // events are sent again, new ones wait
 	Replayed    uint64   `json:"replayed"`              // events sent again for that
 
+	// Warning is what will keep the link from coming back once it is lost;
+	// SessionLost when a broker last had forgotten the box; Failures how often
+	// it was offline, by cause, since the start.
+	Warning     *Warning          `json:"warning,omitempty"`
+	SessionLost *SessionLost      `json:"sessionLost,omitempty"`
+	Failures    map[string]uint64 `json:"failures,omitempty"`
+
 	// ConfigVersion and VenueStatus are of the cloud's configuration in force;
 	// zero and empty if there is none, or if it says nothing of the venue.
 	ConfigVersion uint64 `json:"configVersion,omitempty"`
 	VenueStatus   string `json:"venueStatus,omitempty"`
+}
+
+// Warning is something that is wrong and does no harm yet.
+type Warning struct {
+	Cause  string    `json:"cause"`
+	Error  string    `json:"error"`
+	Remedy string    `json:"remedy"`
+	Since  time.Time `json:"since"`
+}
+
+// SessionLost tells that a broker had forgotten the box, and how often one had.
+type SessionLost struct {
+	Broker string    `json:"broker"`
+	At     time.Time `json:"at"`
+	Count  uint64    `json:"count"`
 }
 
 // Ordered is something that a command of the cloud has begun.

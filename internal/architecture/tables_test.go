@@ -81,7 +81,7 @@ var walls = []wall{
 	{library: "github.com/prometheus/client_golang", also: []string{"internal/api", "internal/daemon"}},
 	{library: "github.com/coreos/go-systemd/v22", also: []string{"internal/daemon"}},
 	{library: "github.com/miekg/dns", also: []string{"internal/discovery"}},
-	{library: "github.com/gorilla/websocket", also: []string{"internal/lan", "internal/lan/wire", "internal/simulate"}},
+	{library: "github.com/gorilla/websocket", also: []string{"internal/lan", "internal/lan/wire", "internal/simulate", "internal/uplink"}},
 
 	// Extensions of the standard library, and words.
 	{library: "github.com/google/uuid", also: anything},

@@ -99,6 +99,7 @@ func TestNoSecretInAnyLine(t *testing.T) {
 func TestNoSecretInConfigurationErrors(t *testing.T) {
 	for name, env := range map[string]string{
 		"password in a broker's URL": "AVOQADO_EDGE_UPLINK_BROKERS=tcp://box:" + mqttPassword + "@127.0.0.1:1883",
+		"proxy":                      "AVOQADO_EDGE_UPLINK_PROXY=https://box:" + mqttPassword + "@127.0.0.1:3128",
 		"Redis URL":                  "REDIS_URL=nonsense://:" + mqttPassword + "@127.0.0.1",
 		"password alone":             "AVOQADO_EDGE_UPLINK_PASSWORD=" + mqttPassword,
 		"short secret":               "ACCESS_TOKEN_SECRET=" + mqttPassword,

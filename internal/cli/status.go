@@ -105,6 +105,12 @@ func printStatus(w io.Writer, st api.Status) error {
 		p.line("Boxes    %s", describeBoxes(st.Boxes))
 	}
 	p.line("Uplink   %s", describeUplink(st.Uplink))
+	if st.Uplink.Remedy != "" {
+		p.line("         -> %s", st.Uplink.Remedy)
+	}
+	if w := st.Uplink.Warning; w != nil {
+		p.line("         -> %s", w.Remedy)
+	}
 	p.line("Journal  stored %d, synced %d, %s on disk in %s", st.Journal.StoredThrough,
 		st.Journal.SyncedThrough, size(uint64(max(st.Journal.Bytes, 0))), plural(st.Journal.Segments, "segment"))
 	switch b := st.Journal.Backlog; {
@@ -147,6 +153,9 @@ func describeUplink(u api.UplinkStatus) string {
 	}
 	if u.Error != "" {
 		text += ": " + u.Cause + ": " + u.Error
+	}
+	if l := u.SessionLost; l != nil {
+		text += fmt.Sprintf("; %s had forgotten the box at %s", l.Broker, l.At.Local().Format("2006-01-02 15:04"))
 	}
 	if u.Paused != nil {
 		text += "; PAUSED by command " + u.Paused.Command + " for " + ago(time.Since(u.Paused.Since).Milliseconds())

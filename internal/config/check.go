@@ -129,6 +129,25 @@ func brokerURL(s string) error {
 	return nil
 }
 
+// proxyURL does not repeat the URL: it may hold a password.
+func proxyURL(s string) error {
+	u, err := url.Parse(s)
+	if s != "direct" && (err != nil || u.Scheme != "http" || u.Hostname() == "" || u.RawQuery != "" || u.Path != "" && u.Path != "/") {
+		return errors.New("is neither a URL such as http://proxy.example.com:3128 nor direct")
+	}
+	return nil
+}
+
+func plainProxy(s string) bool { return !strings.Contains(s, "@") }
+
+func probeURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		return fmt.Errorf("%q is not a URL such as http://connectivity-check.example.com/: a portal shows itself without TLS only", s)
+	}
+	return nil
+}
+
 func usesTLS(broker string) bool {
 	scheme, _, _ := strings.Cut(broker, ":")
 	return slices.Contains([]string{"tls", "ssl", "mqtts", "wss"}, scheme)
@@ -256,7 +275,7 @@ func (l *loader) warn(c *Config) {
 		tell("uplink.ca_file and cert_file are set, and no broker uses TLS")
 	}
 	for _, k := range keys() {
-		if o := c.origins[k.path]; k.secret && o.level == fromFile && o.file == "" {
+		if o := c.origins[k.path]; k.secret && o.level == fromFile && o.file == "" && (k.plain == nil || !k.plain(l.entries[k.path].text)) {
 			tell("%s stands in %s itself; a file of its own, named by %s_file, is safer to copy around", k.path, o.source, k.path)
 		}
 	}

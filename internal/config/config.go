@@ -92,6 +92,9 @@ type Uplink struct {
 	CAFile       string // PEM; empty: the system's certificates
 	CertFile     string // PEM, of the box; with KeyFile or not at all
 	KeyFile      string
+	Proxy        Secret // of HTTP, may hold a password; "direct": none; empty: the environment's
+	ProxyFile    string
+	Probe        string // http:// URL that tells a captive portal; empty: none
 	Compress     bool
 	KeepAlive    time.Duration
 }

@@ -124,7 +124,8 @@ func TestEveryKey(t *testing.T) {
 		"uplink.brokers": "[tls://a.example:8883, tcp://b.example:1883]", "uplink.prefix": "edge/v1",
 		"uplink.confirm": "broker", "uplink.username": "box_1", "uplink.password": "0123",
 		"uplink.password_file": held, "uplink.ca_file": pem, "uplink.cert_file": pem, "uplink.key_file": pem,
-		"uplink.compress": "true", "uplink.keepalive": "60s",
+		"uplink.proxy": "http://box:pw@proxy.example:3128", "uplink.proxy_file": writeAs(t, "proxy", "http://prx.example:3128\n", 0o600),
+		"uplink.probe": "http://check.example/204", "uplink.compress": "true", "uplink.keepalive": "60s",
 		"journal.segment_bytes": "1MiB", "journal.retain_for": "24h", "journal.retain_bytes": "2GiB",
 		"journal.max_bytes": "4GiB", "journal.max_events": "5000000", "journal.ballast_bytes": "8MiB",
 		"storage.endurance": "30TB",
@@ -176,7 +177,7 @@ func TestEveryKey(t *testing.T) {
 			t.Errorf("%s in the environment: %v", path, err)
 			continue
 		}
-		if strings.HasSuffix(path, "_secret_file") || strings.HasSuffix(path, ".password_file") || path == "redis.url_file" {
+		if strings.HasSuffix(path, "_secret_file") || strings.HasSuffix(path, ".password_file") || path == "redis.url_file" || path == "uplink.proxy_file" {
 			path = strings.TrimSuffix(path, "_file") // NAME_FILE gives the secret itself
 			line = config.Line{Value: fmt.Sprintf("*** (%d characters)", len("a secret kept in a file"))}
 		}
@@ -478,4 +479,25 @@ func FuzzFile(f *testing.F) {
 			t.Fatalf("incomplete: %+v", c)
 		}
 	})
+}
+
+// A proxy's password is a secret; a proxy without one is none.
+func TestProxyMayStandInTheOpen(t *testing.T) {
+	text := base + "uplink:\n  proxy: %s\n"
+	open := writeAs(t, "config.yaml", fmt.Sprintf(text, "http://proxy.example:3128"), 0o644)
+	env := environment{"ACCESS_TOKEN_SECRET": "sixteen-or-more-characters"}
+	c, err := config.Load(open, env.lookup, nil)
+	if err != nil && strings.Contains(err.Error(), "uplink.proxy") {
+		t.Error(err)
+	}
+	for _, w := range c.Warnings() {
+		if strings.Contains(w, "uplink.proxy") {
+			t.Errorf("warned: %s", w)
+		}
+	}
+	secret := writeAs(t, "config.yaml", fmt.Sprintf(text, "http://box:geheim@proxy.example:3128"), 0o644)
+	_, err = config.Load(secret, env.lookup, nil)
+	if err == nil || !strings.Contains(err.Error(), "uplink.proxy") || strings.Contains(err.Error(), "geheim") {
+		t.Errorf("a password in the open: %v", err)
+	}
 }

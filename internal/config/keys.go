@@ -20,6 +20,10 @@ type key struct {
 	secret     bool
 	credential string
 
+	// plain reports that this value of a secret key holds nothing to hide, and
+	// may stand in a file that everyone can read; nil: none does.
+	plain func(text string) bool
+
 	// fileOf is set for a key that names the file of a secret.
 	fileOf string
 }
@@ -125,6 +129,15 @@ func keys() []key {
 		{path: "uplink.ca_file", bind: func(c *Config) value { return str(&c.Uplink.CAFile, absolute, readable) }},
 		{path: "uplink.cert_file", bind: func(c *Config) value { return str(&c.Uplink.CertFile, absolute, readable) }},
 		{path: "uplink.key_file", bind: func(c *Config) value { return str(&c.Uplink.KeyFile, absolute, private) }},
+		{
+			path: "uplink.proxy", secret: true, plain: plainProxy, credential: "uplink_proxy",
+			bind: func(c *Config) value { return secret(&c.Uplink.Proxy, proxyURL) },
+		},
+		{
+			path: "uplink.proxy_file", fileOf: "uplink.proxy",
+			bind: func(c *Config) value { return str(&c.Uplink.ProxyFile, absolute) },
+		},
+		{path: "uplink.probe", bind: func(c *Config) value { return str(&c.Uplink.Probe, probeURL) }},
 		{path: "uplink.compress", fallback: "false", bind: func(c *Config) value { return flag(&c.Uplink.Compress) }},
 		// Below 5 s a mobile uplink is dropped for nothing; above 10 min a dead
 		// one goes unnoticed for longer than routers keep their NAT entries.

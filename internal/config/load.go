@@ -106,7 +106,7 @@ func (l *loader) given(k key) []candidate {
 	o := origin{level: fromFile, source: filepath.Base(l.path)}
 	if e, ok := l.entries[k.path]; ok && !(k.secret && e.form == text && e.text == "") {
 		o.line = e.line
-		if k.secret {
+		if k.secret && (k.plain == nil || !k.plain(e.text)) {
 			l.worldReadable(o, k.path)
 		}
 		all = append(all, candidate{o, e.form, e.text})

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"runtime"
 	"sync/atomic"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 )
 
 // clock is the system's, except that it does not run behind what the cloud has
@@ -35,6 +38,24 @@ func (c *clock) Now() time.Time {
 		return now
 	}
 	return least
+}
+
+// buildTime is when this program's source was committed; zero: unknown.
+func buildTime() time.Time {
+	at, err := time.Parse(time.RFC3339, buildinfo.Read().Date)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// clockKnown tells whether the clock is disciplined, nil where the system does
+// not say.
+func clockKnown() func() bool {
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	return clockSynchronised
 }
 
 // heard takes what the cloud says the time is. Zero says nothing.

@@ -141,13 +141,20 @@ func openState(cfg config.Config, log *slog.Logger) (identity, *journal.Journal,
 }
 
 func (d *Daemon) uplinkConfig() uplink.Config {
-	u := d.cfg.Uplink
+	c := uplinkConfig(d.cfg, d.id.Box)
+	c.LANAddrs = d.lanAddresses
+	return c
+}
+
+func uplinkConfig(cfg config.Config, box string) uplink.Config {
+	u := cfg.Uplink
 	return uplink.Config{
-		Brokers: u.Brokers, Venue: d.cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
+		Brokers: u.Brokers, Venue: cfg.Box.Venue, Box: box, Version: buildinfo.Read().Version,
 		Prefix: u.Prefix, Confirm: uplink.Confirmation(u.Confirm),
 		Username: u.Username, Password: u.Password.Reveal(), PasswordFile: u.PasswordFile,
 		CAFile: u.CAFile, CertFile: u.CertFile, KeyFile: u.KeyFile,
-		Compress: u.Compress, KeepAlive: u.KeepAlive, LANAddrs: d.lanAddresses,
+		Proxy: u.Proxy.Reveal(), Probe: u.Probe, Built: buildTime(), ClockSynced: clockKnown(),
+		Compress: u.Compress, KeepAlive: u.KeepAlive,
 	}
 }
 

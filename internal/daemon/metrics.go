@@ -121,6 +121,15 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	gauge("uplink_paused", "1 while a command holds events back.", func(s *snapshot) float64 { return truth(s.status.Uplink.Paused != nil) })
 	counter("uplink_overflows_total", "Times the link was cut because more came down than the box could hold.", func(s *snapshot) float64 { return float64(s.status.Uplink.Overflows) })
 
+	labels(prometheus.CounterValue, "uplink_failures_total", "Attempts to connect that failed and links that were lost, by what was wrong.", "cause",
+		func(s *snapshot) map[string]float64 { return floats(s.status.Uplink.Failures) })
+	counter("uplink_sessions_lost_total", "Times a broker had forgotten the box, over restarts.", func(s *snapshot) float64 {
+		if s.status.Uplink.SessionLost == nil {
+			return 0
+		}
+		return float64(s.status.Uplink.SessionLost.Count)
+	})
+
 	gauge("boxes_joined", "1 while the box hears the other boxes of its venue.", func(s *snapshot) float64 { return truth(s.status.Boxes.State == "joined") })
 	gauge("boxes_others", "Other boxes of the venue.", func(s *snapshot) float64 { return float64(s.status.Boxes.Others) })
 	counter("boxes_sent_total", "Broadcasts published for the other boxes.", func(s *snapshot) float64 { return float64(s.status.Boxes.Sent) })

@@ -60,6 +60,12 @@ func (d *Daemon) Status() api.Status {
 	if at := st.Uplink.RejectedAt; !at.IsZero() && now.Sub(at) < rejectedFor {
 		look("%d of the cloud's messages could not be used, the last at %s: %s", st.Uplink.Rejected, at.Local().Format(time.TimeOnly), st.Uplink.RejectedFor)
 	}
+	if w := st.Uplink.Warning; w != nil {
+		look("the uplink works, and will not come back once it is lost: %s: %s", w.Cause, w.Error)
+	}
+	if l := st.Uplink.SessionLost; l != nil && now.Sub(l.At) < rejectedFor {
+		look("broker %s had forgotten the box at %s: what the cloud said meanwhile comes only if it says it again", l.Broker, l.At.Local().Format(time.TimeOnly))
+	}
 	if p := st.Uplink.Paused; p != nil {
 		look("no events are sent to the cloud since %s: command %s of the cloud says so", p.Since.Local().Format(time.DateTime), p.Command)
 	}
@@ -145,6 +151,13 @@ func (d *Daemon) uplinkStatus() api.UplinkStatus {
 		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected, RejectedAt: u.RejectedAt,
 		RejectedFor: u.RejectedFor, Overflows: u.Overflows, Commands: u.Commands, Replayed: u.Replayed,
 	}
+	st.Failures = u.Failures
+	if w := u.Warning; w != nil {
+		st.Warning = &api.Warning{Cause: w.Name, Error: w.Text, Remedy: w.Remedy, Since: w.At}
+	}
+	if l := u.SessionLost; l != nil {
+		st.SessionLost = &api.SessionLost{Broker: l.Broker, At: l.At, Count: l.Count}
+	}
 	if u.Paused != nil {
 		st.Paused = &api.Ordered{Command: u.Paused.Command, Since: u.Paused.Since}
 	}
@@ -156,7 +169,7 @@ func (d *Daemon) uplinkStatus() api.UplinkStatus {
 	}
 	// A failure that was overcome is history, not state.
 	if u.Failure != nil && u.State != uplink.Online {
-		st.Cause, st.Error = u.Failure.Name, u.Failure.Text
+		st.Cause, st.Error, st.Remedy = u.Failure.Name, u.Failure.Text, u.Failure.Remedy
 	}
 	return st
 }

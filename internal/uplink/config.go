@@ -1,10 +1,9 @@
 package uplink
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"regexp"
@@ -49,10 +48,30 @@ type Config struct {
 	// read anew at each connection.
 	CAFile, CertFile, KeyFile string
 
+	// Proxy is an HTTP proxy on the way to every broker, asked by CONNECT:
+	// http://[user:password@]host[:port]. [NoProxy] goes without; empty takes
+	// what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+	Proxy string
+
+	// Resolver looks up names; nil: the system's.
+	Resolver *net.Resolver
+
+	// Probe is an http:// URL that answers 204 where there is internet, and
+	// something else behind a captive portal. Asked only when no broker can be
+	// reached; empty: never.
+	Probe string
+
+	// Built is when this program was made: no clock that says less is right.
+	// ClockSynced reports whether something disciplines the clock; nil: unknown,
+	// and it is believed.
+	Built       time.Time
+	ClockSynced func() bool
+
 	// Compress sends large batches of a backlog gzipped.
 	Compress bool
 
-	// KeepAlive is the longest silence on the link, 1 s to 1 h; default 30 s.
+	// KeepAlive is how soon a dead link is noticed, 1 s to 1 h; default 30 s. A
+	// silent one is asked for a sign of life after a third of it.
 	KeepAlive time.Duration
 
 	// RetryMin and RetryMax bound the pause between two attempts to connect;
@@ -66,6 +85,8 @@ type Config struct {
 	// LANAddrs returns the addresses at which terminals reach the box, for the
 	// status. May be nil; must not block for long.
 	LANAddrs func() []string
+
+	renewEvery time.Duration // how often a live link looks for new certificates
 }
 
 // The times and sizes that the contract or the protocol fixes.
@@ -78,10 +99,10 @@ const (
 	confirmWindow = 64 // event messages without the back-end's word
 
 	connectTimeout   = 10 * time.Second // TCP, TLS and CONNACK together
+	resolveTimeout   = 5 * time.Second  // the name server, in it
 	subscribeTimeout = 10 * time.Second
-	writeTimeout     = 10 * time.Second // one packet
+	writeTimeout     = 10 * time.Second // no byte of a packet goes
 	handover         = time.Second      // one try to pass a packet to the library
-	pingTimeout      = 10 * time.Second
 	pubackTimeout    = 30 * time.Second // no PUBACK at all, with publishes open
 	farewellTimeout  = 1500 * time.Millisecond
 	stopTimeout      = 5 * time.Second // for the library to end its goroutines
@@ -129,6 +150,13 @@ func (c Config) withDefaults() (Config, []*url.URL, error) {
 	setDefault(&c.RetryMin, time.Second)
 	setDefault(&c.RetryMax, 60*time.Second)
 	setDefault(&c.ConfirmWait, 2*time.Second)
+	setDefault(&c.renewEvery, 10*time.Second)
+	if _, err := parseProxy(c.Proxy); err != nil {
+		problems = append(problems, err)
+	}
+	if u, err := url.Parse(c.Probe); c.Probe != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
+		bad("probe %q is not an http:// URL", c.Probe)
+	}
 	if c.KeepAlive < time.Second || c.KeepAlive > time.Hour {
 		bad("keep-alive %s is not between 1s and 1h", c.KeepAlive)
 	}
@@ -168,6 +196,10 @@ func parseBroker(raw string) (*url.URL, error) {
 	if u.User != nil {
 		return nil, fmt.Errorf("broker %s: user name and password belong into their own settings", u.Redacted())
 	}
+	// Other tools write the schemes so.
+	if same := map[string]string{"mqtt": "tcp", "mqtts": "tls", "ssl": "tls"}[u.Scheme]; same != "" {
+		u.Scheme = same
+	}
 	port := map[string]string{"tcp": "1883", "tls": "8883", "ws": "80", "wss": "443"}[u.Scheme]
 	switch {
 	case port == "":
@@ -190,29 +222,6 @@ func (c *Config) password() (string, error) {
 		return "", fmt.Errorf("read password file: %w", err)
 	}
 	return strings.TrimRight(string(raw), "\r\n"), nil
-}
-
-// tlsConfig reads the certificates as they are on disk now.
-func (c *Config) tlsConfig(host string) (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read CA file: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA file %s: no certificate in it", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read client certificate: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
 }
 
 // topics are the names of one box's topics.

@@ -4,18 +4,19 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 )
 
 // conn is the network connection under the MQTT client. It is here because of
-// what the client does not do: end a write that hangs (its pings and
-// confirmations have no deadline), notice that somebody closed the connection
-// under it, and survive some of the packets a broker could send.
+// what the client does not do: notice that somebody closed the connection under
+// it, and survive some of the packets a broker could send.
 type conn struct {
 	net.Conn
-	check packetCheck // used by the one reader
+	bottom *pipe
 
-	writing sync.Mutex // one write at a time, with its deadline
+	check packetCheck // used by the one reader
+	begun bool        // likewise: a byte has come
+
+	writing sync.Mutex // one packet at a time
 
 	mu    sync.Mutex
 	cause error // why it was cut; nil: it was not. mu guards it.
@@ -24,6 +25,13 @@ type conn struct {
 // Read returns bytes of packets that the client can digest.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if n > 0 && !c.begun {
+		c.begun = true
+		if p[0] == 'H' || p[0] == '<' { // HTTP/1.1 …, or a page; a CONNACK is 0x20
+			c.cut(fmt.Errorf("%w: HTTP came where MQTT was expected", errPortal))
+			return 0, c.why()
+		}
+	}
 	if bad := c.check.scan(p[:n]); bad != nil {
 		c.cut(bad)
 		return 0, bad
@@ -45,23 +53,6 @@ func (c *conn) why() error {
 	return c.cause
 }
 
-// Write fails if it takes longer than [writeTimeout].
-func (c *conn) Write(p []byte) (int, error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
-}
-
-// SetWriteDeadline does nothing: Write sets its own, and the client's would
-// lift it from a write of another goroutine.
-func (c *conn) SetWriteDeadline(time.Time) error { return nil }
-
-// SetDeadline bounds the reads; see Write for the other half.
-func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
-
 // cut closes the connection without a farewell, so that the broker publishes
 // the last will. The first cause is the one reported. Safe concurrently.
 func (c *conn) cut(cause error) {
@@ -70,7 +61,7 @@ func (c *conn) cut(cause error) {
 		c.cause = cause
 	}
 	c.mu.Unlock()
-	_ = c.Conn.Close() // closing twice is fine
+	_ = c.bottom.Close() // closing twice is fine; TLS would say good-bye first
 }
 
 // maxPacket bounds what the client allocates for one packet. Everything the
@@ -140,4 +131,21 @@ func (k *packetCheck) allow() error {
 		return fmt.Errorf("%w: SUBACK with %d answers", errBadPacket, k.length-2)
 	}
 	return nil
+}
+
+// ping asks the broker for a sign of life, unless a packet is being written:
+// then it is that which must go. The client takes the answer for one of its own.
+func (c *conn) ping() {
+	if !c.writing.TryLock() {
+		return
+	}
+	defer c.writing.Unlock()
+	_, _ = c.Conn.Write([]byte{0xc0, 0}) // an error ends the client's reader, too
+}
+
+// Write keeps packets whole beside our own.
+func (c *conn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.Conn.Write(p)
 }

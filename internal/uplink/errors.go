@@ -6,39 +6,44 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"strings"
 	"syscall"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// Errors that end a link, each with a name of its own in the status.
+// Errors that end a link or keep it from coming up, each with a name of its own
+// in the status.
 var (
 	errInterrupted  = errors.New("link interrupted on request")
 	errSubscription = errors.New("broker refuses a subscription")
 	errNoPuback     = errors.New("no publish confirmed for 30 s")
+	errSilent       = errors.New("no sign of life on the line")
 	errOverflow     = errors.New("more messages than the box could store in time")
 	errPanicked     = errors.New("message handling panicked")
 	errBadPacket    = errors.New("malformed packet from the broker")
 	errJournal      = errors.New("journal")
 	errLost         = errors.New("connection lost")
 	errCredentials  = errors.New("credentials")
-	errCertificate  = errors.New("certificate")
+	errCertificate  = errors.New("certificate of the box")
 	errHandshake    = errors.New("tls handshake")
+	errRenewed      = errors.New("link renewed with what is new on disk")
+	errProxy        = errors.New("proxy")
+	errPortal       = errors.New("captive portal")
+	errClock        = errors.New("clock")
+	errNoAnswer     = errors.New("the broker takes the connection and does not answer")
+	errUnavailable  = errors.New("broker not available")
+	errUpgrade      = errors.New("no websocket at this address")
+	errTakeover     = errors.New("the broker ends each link soon after it came up, as it does when another box connects with the same id")
 )
 
 // nameOf sorts an error into the names a technician can act on: is it the
-// cable, the name server, the broker, the certificate or the password?
+// cable, the name server, the broker, the certificate or the password? What an
+// error alone cannot tell, [Facts] do.
 func nameOf(err error) string {
-	var (
-		dns    *net.DNSError
-		record tls.RecordHeaderError
-		alert  tls.AlertError
-		verify *tls.CertificateVerificationError
-		ca     x509.UnknownAuthorityError
-		host   x509.HostnameError
-		bad    x509.CertificateInvalidError
-		netErr net.Error
-	)
+	if err == nil {
+		return ""
+	}
 	is := func(targets ...error) bool {
 		for _, t := range targets {
 			if errors.Is(err, t) {
@@ -47,36 +52,52 @@ func nameOf(err error) string {
 		}
 		return false
 	}
-	switch {
-	case err == nil:
-		return ""
-	case is(errInterrupted):
-		return "interrupted"
-	case is(errJournal):
-		return "journal"
-	case is(errSubscription):
-		return "subscription"
-	case is(errOverflow):
-		return "overflow"
-	case is(errBadPacket, errPanicked):
-		return "protocol"
-	case errors.As(err, &dns):
-		return "dns"
-	case is(syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EADDRNOTAVAIL):
-		return "no_route"
-	case is(syscall.ECONNREFUSED):
-		return "refused"
-	case is(errCertificate, errHandshake), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &verify),
-		errors.As(err, &ca), errors.As(err, &host), errors.As(err, &bad):
-		return "tls"
-	case is(packets.ErrorRefusedBadUsernameOrPassword, packets.ErrorRefusedNotAuthorised,
-		packets.ErrorRefusedIDRejected, errCredentials):
-		return "credentials"
-	case is(errNoPuback, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
-		return "timeout"
-	case is(packets.ErrorRefusedBadProtocolVersion, packets.ErrorRefusedServerUnavailable,
-		packets.ErrorProtocolViolation):
-		return "protocol"
+	for _, c := range []struct {
+		name string
+		hit  bool
+	}{
+		{Interrupted, is(errInterrupted)},
+		{JournalFault, is(errJournal)},
+		{Subscription, is(errSubscription)},
+		{Overflow, is(errOverflow)},
+		{Renewed, is(errRenewed)},
+		{Takeover, is(errTakeover)},
+		{Protocol, is(errBadPacket, errPanicked)},
+		{CaptivePortal, is(errPortal)},
+		{Proxy, is(errProxy)},
+		{Clock, is(errClock)},
+		{Certificate, is(errCertificate) || refusesOurs(err)},
+		{Credentials, is(packets.ErrorRefusedBadUsernameOrPassword, packets.ErrorRefusedNotAuthorised,
+			packets.ErrorRefusedIDRejected, errCredentials)},
+		{NoAnswer, is(errNoAnswer)},
+		{DNS, isType[*net.DNSError](err)},
+		{NoRoute, is(syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EADDRNOTAVAIL)},
+		{BrokerDown, is(syscall.ECONNREFUSED, errUnavailable, packets.ErrorRefusedServerUnavailable)},
+		{TLS, is(errHandshake) || isType[tls.RecordHeaderError](err) || isType[tls.AlertError](err) ||
+			isType[*tls.CertificateVerificationError](err) || isType[x509.UnknownAuthorityError](err) ||
+			isType[x509.HostnameError](err) || isType[x509.CertificateInvalidError](err)},
+		{Timeout, is(errNoPuback, errSilent, context.DeadlineExceeded) || timedOut(err)},
+		{Protocol, is(packets.ErrorRefusedBadProtocolVersion, packets.ErrorProtocolViolation, errUpgrade)},
+	} {
+		if c.hit {
+			return c.name
+		}
 	}
-	return "lost"
+	return Lost
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+func timedOut(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// refusesOurs reports whether the broker ended TLS over the box's certificate.
+func refusesOurs(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
 }

@@ -268,10 +268,18 @@ const testPrefix = "avoqado/v1/venues/v1"
 
 func startBackend(t *testing.T, broker string, acceptHoles bool) *cloud.Backend {
 	t.Helper()
-	b, err := cloud.OpenBackend(cloud.BackendConfig{
-		Access: cloud.Access{Broker: broker}, Path: filepath.Join(t.TempDir(), "backend.db"),
-		Prefix: testPrefix, AcceptHoles: acceptHoles,
-	}, testLog(t))
+	return startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker}, Prefix: testPrefix, AcceptHoles: acceptHoles})
+}
+
+func startBackendAt(t *testing.T, broker, prefix string) *cloud.Backend {
+	t.Helper()
+	return startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker}, Prefix: prefix})
+}
+
+func startBackendOf(t *testing.T, cfg cloud.BackendConfig) *cloud.Backend {
+	t.Helper()
+	cfg.Path = filepath.Join(t.TempDir(), "backend.db")
+	b, err := cloud.OpenBackend(cfg, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,7 +148,7 @@ func TestFailuresAreNamed(t *testing.T) {
 		url    string
 		change func(*Config)
 	}{
-		"refused":     {closed.url(), nil},
+		"broker_down": {closed.url(), nil},
 		"dns":         {"tcp://no-such-host.invalid:1883", nil},
 		"tls":         {"tls://" + broker.Addr(), nil},
 		"credentials": {broker.URL(), func(c *Config) { c.Username, c.PasswordFile = "u", missing }},

@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +9,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -27,6 +27,12 @@ type link struct {
 	log    *slog.Logger
 	book   *ackBook
 
+	shown   shown // to the broker
+	resumed bool  // the broker had kept our session
+
+	moved    atomic.Int64  // when a queue of bytes was last seen to go, in Unix nanoseconds
+	patience time.Duration // how long after that the line counts as moving
+
 	mu   sync.Mutex
 	conn *conn // set once, by open; mu guards it
 
@@ -38,26 +44,31 @@ type link struct {
 // dial connects to a broker within [connectTimeout] or until ctx ends. The
 // receive function is called from one goroutine for each message, in order; it
 // must not block. A panic in it cuts the link.
-func dial(ctx context.Context, cfg *Config, broker *url.URL, will []byte, log *slog.Logger,
+func (d *dialer) dial(ctx context.Context, broker *url.URL, will []byte, log *slog.Logger,
 	receive func(mqtt.Message),
 ) (*link, error) {
-	password, err := cfg.password()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errCredentials, err)
+	cfg := d.cfg
+	shown, password, err := d.keys.read()
+	if errors.Is(err, errCredentials) { // the certificate is the business of TLS
+		return nil, err
 	}
-	l := &link{log: log, gone: make(chan struct{}), book: newAckBook()}
+	l := &link{log: log, gone: make(chan struct{}), book: newAckBook(), shown: shown, patience: cfg.KeepAlive}
 
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{broker}
 	o.SetClientID(clientPrefix+cfg.Box).SetCleanSession(false).SetProtocolVersion(4).
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetAutoAckDisabled(true).SetOrderMatters(true).
-		SetKeepAlive(cfg.KeepAlive).SetPingTimeout(pingTimeout).
+		// Whether the link lives is for [link.watch] to say: the library waits
+		// for its answer behind whatever a slow line has still to carry. Brokers
+		// that count whole packets must bear the largest one on such a line: they
+		// wait half as long again as they are told.
+		SetKeepAlive(max(2*cfg.KeepAlive, time.Minute)).SetPingTimeout(24*time.Hour).
 		SetWriteTimeout(handover).SetConnectTimeout(connectTimeout).
 		SetBinaryWill(cfg.topics().status, will, 1, true).
 		SetStore(l.book).
 		SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
-			return l.open(ctx, cfg, u)
+			return l.open(ctx, d, u)
 		}).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 			defer l.guard()
@@ -78,47 +89,42 @@ func dial(ctx context.Context, cfg *Config, broker *url.URL, will []byte, log *s
 	stop := context.AfterFunc(ctx, func() { l.cut(context.Cause(ctx)) })
 	defer stop()
 	token := l.client.Connect()
-	select {
-	case <-token.Done(): // within connectTimeout
-	case <-ctx.Done():
-		// A WebSocket dial does not listen to ctx. It ends by itself within
-		// connectTimeout, and what it opened is closed then.
-		token.WaitTimeout(time.Second)
+	<-token.Done() // within connectTimeout, and when ctx ends
+	if ctx.Err() != nil {
+		l.cut(context.Cause(ctx))
 		return nil, context.Cause(ctx)
 	}
 	if err := token.Error(); err != nil {
 		l.cut(err)
-		return nil, fmt.Errorf("connect to %s: %w", broker.Host, err)
+		return nil, d.whyNot(broker, l, err)
+	}
+	if c, ok := token.(*mqtt.ConnectToken); ok {
+		l.resumed = c.SessionPresent()
 	}
 	return l, nil
 }
 
-// open makes the network connection below MQTT.
-func (l *link) open(ctx context.Context, cfg *Config, u *url.URL) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
+// whyNot says why a broker that was, or was not, reached did not let us in.
+func (d *dialer) whyNot(broker *url.URL, l *link, err error) error {
+	if at, ok := errors.AsType[*attemptError](err); ok {
+		return at // without what the library puts before it
+	}
+	err = l.cause(err)
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		err = fmt.Errorf("%w: mqtt: %w", errNoAnswer, err)
+	} else if ended := d.keys.expired(d.now()); ended != nil && broker.Scheme != "tcp" && broker.Scheme != "ws" {
+		err = fmt.Errorf("%w: %w", ended, err)
+	}
+	return &attemptError{broker: broker, stage: greeting, err: err}
+}
 
-	var raw net.Conn
-	d := net.Dialer{Control: control}
-	var secure *tls.Config
-	var err error
-	if u.Scheme == "tls" || u.Scheme == "wss" {
-		if secure, err = cfg.tlsConfig(u.Hostname()); err != nil {
-			return nil, fmt.Errorf("%w: %w", errCertificate, err)
-		}
-	}
-	switch u.Scheme {
-	case "tcp":
-		raw, err = d.DialContext(ctx, "tcp", u.Host)
-	case "tls":
-		raw, err = dialTLS(ctx, &d, u.Host, secure)
-	default: // ws, wss; goes through the proxy of the environment, if any
-		raw, err = mqtt.NewWebsocket(u.String(), secure, connectTimeout, nil, nil)
-	}
+// open makes the network connection below MQTT.
+func (l *link) open(ctx context.Context, d *dialer, u *url.URL) (net.Conn, error) {
+	top, bottom, err := d.open(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: raw}
+	c := &conn{Conn: top, bottom: bottom}
 	l.mu.Lock()
 	l.conn = c
 	l.mu.Unlock()
@@ -126,21 +132,6 @@ func (l *link) open(ctx context.Context, cfg *Config, u *url.URL) (net.Conn, err
 		c.cut(context.Cause(ctx)) // it ended before there was a conn to cut
 	}
 	return c, nil
-}
-
-// dialTLS tells a host that does not answer from one that does not speak TLS as
-// expected.
-func dialTLS(ctx context.Context, d *net.Dialer, host string, cfg *tls.Config) (net.Conn, error) {
-	raw, err := d.DialContext(ctx, "tcp", host)
-	if err != nil {
-		return nil, err
-	}
-	secure := tls.Client(raw, cfg)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
-		return nil, fmt.Errorf("%w: %w", errHandshake, err)
-	}
-	return secure, nil
 }
 
 // guard keeps a panic in code called by the library from ending the process.
@@ -193,7 +184,7 @@ func (l *link) publish(topic string, retained bool, body []byte) (uint64, error)
 		n := l.book.count()
 		token := l.client.Publish(topic, 1, retained, body)
 		if l.book.count() == n {
-			return 0, fmt.Errorf("publish: %w", l.cause(mqtt.ErrNotConnected))
+			return 0, fmt.Errorf("publish: %w", l.ended(mqtt.ErrNotConnected))
 		}
 		select {
 		case <-token.Done():
@@ -213,6 +204,19 @@ func (l *link) publish(topic string, retained bool, body []byte) (uint64, error)
 		if !time.Now().Before(until) {
 			return 0, fmt.Errorf("publish: %w", l.cause(err))
 		}
+	}
+}
+
+// ended returns why the link ended, which the client says a little later than it
+// stops taking packets.
+func (l *link) ended(reported error) error {
+	wait := time.NewTimer(handover)
+	defer wait.Stop()
+	select {
+	case <-l.gone:
+		return l.err
+	case <-wait.C:
+		return l.cause(reported)
 	}
 }
 

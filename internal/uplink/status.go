@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,6 +33,20 @@ type Status struct {
 
 	// Failure is the last one, kept after recovery.
 	Failure *Failure `json:"failure,omitempty"`
+
+	// Warning is what will keep the link from coming up again once it is lost,
+	// while it is up: a certificate or a password on disk that is of no use.
+	Warning *Failure `json:"warning,omitempty"`
+
+	// SessionLost is when a broker last had forgotten the box, also before this
+	// start.
+	SessionLost *SessionLoss `json:"sessionLost,omitempty"`
+
+	// Around is what the last look around found, while no broker is reached.
+	Around *Facts `json:"around,omitempty"`
+
+	// Failures counts failed attempts and lost links by name.
+	Failures map[string]uint64 `json:"failures,omitempty"`
 
 	Confirm Confirmation `json:"confirm"`
 
@@ -82,11 +97,14 @@ type Counts struct {
 
 // Failure is why the link was lost or did not come up.
 type Failure struct {
-	// Name is one of no_route, dns, refused, tls, credentials, timeout,
-	// protocol, subscription, overflow, journal, interrupted, lost.
-	Name string    `json:"name"`
-	Text string    `json:"text"`
-	At   time.Time `json:"at"`
+	Name   string    `json:"name"` // [NoLAN] and those after it
+	Text   string    `json:"text"`
+	Remedy string    `json:"remedy"` // what a technician does about it
+	At     time.Time `json:"at"`
+}
+
+func newFailure(name string, err error) *Failure {
+	return &Failure{Name: name, Text: err.Error(), Remedy: Remedy(name), At: time.Now().UTC()}
 }
 
 // Mark names a broadcast and when it was stored.
@@ -134,8 +152,10 @@ func (u *Uplink) observe() {
 // cameUp, wentDown and trying log one line per change and none for a repeat.
 
 func (u *Uplink) cameUp(broker string) {
+	u.upAt = time.Now()
 	u.tell(func(st *Status) {
-		st.State, st.Since, st.Broker = Online, time.Now().UTC(), broker
+		st.State, st.Since, st.Broker = Online, u.upAt.UTC(), broker
+		st.Around = nil
 		st.Connects++
 	})
 	u.quiet = ""
@@ -143,13 +163,18 @@ func (u *Uplink) cameUp(broker string) {
 }
 
 func (u *Uplink) wentDown(err error) {
-	f := &Failure{Name: nameOf(err), Text: err.Error(), At: time.Now().UTC()}
+	f := failureOf(err)
 	was := Offline
 	u.tell(func(st *Status) {
 		if was = st.State; was == Online {
 			st.Since = f.At
 		}
-		st.State, st.Failure = Offline, f
+		st.State, st.Failure, st.Warning = Offline, f, nil
+		// Whoever has the old map reads on in it.
+		counted := make(map[string]uint64, len(st.Failures)+1)
+		maps.Copy(counted, st.Failures)
+		counted[f.Name]++
+		st.Failures = counted
 	})
 	if was == Online || u.quiet != f.Name {
 		u.log.Warn("uplink offline", "reason", f.Name, "err", err)

@@ -60,6 +60,7 @@ type Uplink struct {
 	cfg     Config
 	topic   topics
 	brokers []*url.URL
+	dialer  *dialer
 	journal Journal
 	marks   Marks
 	notes   Notes
@@ -68,7 +69,10 @@ type Uplink struct {
 
 	// Owned by Run.
 	sender  *sender
-	pause   backoff
+	returns returns
+	upAt    time.Time // when the last link came up
+	known   known
+	around  around
 	quiet   string    // name of the failure that was logged last
 	saved   event.Seq // the cursor as it is on disk
 	savedAt time.Time
@@ -121,11 +125,15 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 		cfg: cfg, topic: cfg.topics(), brokers: brokers,
 		journal: journal, marks: marks, notes: notes, box: box, log: log,
 		sender: s, saved: s.cursor, zip: zip,
-		pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax},
-		nudge: make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
+		returns: returns{pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax}, scatter: min(scatter, cfg.RetryMax/4)},
+		nudge:   make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
 		status: Status{
 			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor,
 		},
+	}
+	u.dialer = newDialer(&u.cfg, box.Now)
+	if err := u.recallLinks(); err != nil {
+		return nil, err
 	}
 	if u.kept, err = loadRejected(notes, log); err != nil {
 		return nil, err
@@ -148,17 +156,7 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 // by the next Run of a new Uplink. Call it once.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.tell(func(st *Status) { st.State = Offline })
-	for pause := time.Duration(0); u.await(ctx, pause); pause = u.pause.next() {
-		began := time.Now()
-		err := u.round(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		u.wentDown(err)
-		if u.Status().Since.Sub(began) >= steadyAfter { // it was up, until now
-			u.pause.reset()
-		}
-	}
+	u.retry(ctx, u.round)
 	return nil
 }
 
@@ -225,7 +223,7 @@ func (u *Uplink) round(parent context.Context) error {
 	for _, broker := range u.brokers {
 		u.trying(broker.Host)
 		d := newDownlink(u)
-		l, err := dial(ctx, &u.cfg, broker, []byte(will), u.log, d.receive)
+		l, err := u.dialer.dial(ctx, broker, []byte(will), u.log, d.receive)
 		if err == nil {
 			d.link = l
 			return u.serve(parent, ctx, l, d, broker.Host)
@@ -235,7 +233,7 @@ func (u *Uplink) round(parent context.Context) error {
 		}
 		failures = append(failures, err)
 	}
-	return errors.Join(failures...)
+	return u.explain(ctx, failures)
 }
 
 // serve works a link until it ends: three goroutines, all joined. One sends,
@@ -249,6 +247,8 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	ask, more := make(chan event.Seq, 1), make(chan error, 1)
 	all.Go(func() { d.work(work) })
 	all.Go(func() { u.watch(work, ask, more) })
+	all.Go(func() { l.watch(work, u.cfg.KeepAlive) })
+	all.Go(func() { u.renew(work, l) })
 	// A publish that hangs must not hold up the shutdown.
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(farewellTimeout, func() { l.cut(errLost) })
@@ -263,6 +263,7 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 		u.replay.connected()
 	}
 	u.cameUp(broker)
+	u.remember(broker, l.resumed)
 	err := u.send(ctx, l, d, ask, more)
 	if saved := u.save(); saved != nil && err == nil {
 		err = saved
@@ -271,6 +272,10 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	if parent.Err() != nil {
 		u.farewell(l)
 		return nil
+	}
+	if errors.Is(err, errRenewed) {
+		l.leave() // in order: the box is not gone
+		return err
 	}
 	l.drop(err)
 	return err
@@ -364,7 +369,7 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- even
 				return err
 			}
 		case <-timer.C:
-			if err := u.tick(time.Now()); err != nil {
+			if err := u.tickOn(l, time.Now()); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/config"
+	"github.com/avoqado/avoqado-edge/internal/daemon"
+)
+
+// verdict is what became of a check.
+type verdict string
+
+const (
+	isOK   verdict = "ok"
+	isWarn verdict = "warn" // it works, and will not for ever
+	isFail verdict = "fail"
+	isSkip verdict = "skip" // it cannot be told, for a reason that another check names
+)
+
+// finding is what a check says. Remedy is empty if there is nothing to do.
+type finding struct {
+	Check    string  `json:"check"`
+	Verdict  verdict `json:"verdict"`
+	Cause    string  `json:"cause,omitempty"` // the failure's name, for programs
+	Evidence string  `json:"evidence"`
+	Remedy   string  `json:"remedy,omitempty"`
+}
+
+// patient is what the checks look at. Whatever costs time is done once.
+type patient struct {
+	cfg    config.Config
+	cfgErr error
+	box    func(context.Context) (api.Status, error)
+	cloud  func(context.Context) (daemon.CloudCheck, error)
+	clock  func() (synchronised, impossible bool)
+}
+
+// check is one row of what the doctor looks at; all run side by side.
+type check struct {
+	name string
+	run  func(ctx context.Context, p *patient) []finding
+}
+
+// checks lists them in the order in which a technician would ask.
+func checks() []check {
+	return []check{
+		{"config", checkConfig},
+		{"box", checkBox},
+		{"clock", checkClock},
+		{"lan", checkLAN},
+		{"broker", checkBrokers},
+		{"uplink", checkUplink},
+		{"credentials on disk", checkRenewal},
+		{"back-end", checkBackend},
+		{"session", checkSession},
+	}
+}
+
+// examination is the whole answer.
+type examination struct {
+	Verdict verdict   `json:"verdict"` // the worst there is
+	TookMs  int64     `json:"tookMs"`
+	Checks  []finding `json:"checks"`
+}
+
+const doctorTimeout = 9 * time.Second
+
+func newDoctor(s Streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Look at everything a technician would, and say what to do", Args: cobra.NoArgs,
+		Long: `Checks the configuration, the running box and the way to the cloud, within ten
+seconds, and says for each what was found and what to do. It changes nothing and
+does not disturb the running box. Exit code 0: all is well; 4: something needs a
+look; 1: it could not look.`,
+		Example: `  avoqado-edge doctor
+  avoqado-edge doctor --json | jq '.checks[] | select(.verdict == "fail")'`,
+	}
+	path := configFlag(cmd)
+	socket := socketFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(*path, nil)
+		if err == nil && !cmd.Flags().Changed("socket") && *socket == defaultSocket() {
+			*socket = cfg.Socket
+		}
+		e := examine(cmd.Context(), newPatient(cfg, err, *socket))
+		if asJSON {
+			err = printJSON(s.Out, e)
+		} else {
+			err = printExamination(s.Out, e)
+		}
+		if err == nil && (e.Verdict == isWarn || e.Verdict == isFail) {
+			err = &silentError{ExitDegraded}
+		}
+		return err
+	}
+	return cmd
+}
+
+func newPatient(cfg config.Config, err error, socket string) *patient {
+	return &patient{
+		cfg: cfg, cfgErr: err,
+		box: once(func(ctx context.Context) (api.Status, error) { return api.NewClient(socket).Status(ctx) }),
+		cloud: once(func(ctx context.Context) (daemon.CloudCheck, error) {
+			return daemon.CheckCloud(ctx, cfg)
+		}),
+		clock: func() (bool, bool) { return daemon.ClockCheck(time.Now()) },
+	}
+}
+
+// once lets all who ask share the first answer.
+func once[T any](ask func(context.Context) (T, error)) func(context.Context) (T, error) {
+	var first sync.Once
+	var v T
+	var err error
+	return func(ctx context.Context) (T, error) {
+		first.Do(func() { v, err = ask(ctx) })
+		return v, err
+	}
+}
+
+func examine(ctx context.Context, p *patient) examination {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
+	defer cancel()
+	rows := checks()
+	found := make([][]finding, len(rows))
+	var all sync.WaitGroup
+	for i, row := range rows {
+		all.Go(func() {
+			found[i] = row.run(ctx, p)
+			for j := range found[i] {
+				found[i][j].Check = strings.TrimSpace(row.name + " " + found[i][j].Check)
+			}
+		})
+	}
+	all.Wait()
+	e := examination{Verdict: isOK, TookMs: time.Since(began).Milliseconds(), Checks: []finding{}}
+	for _, some := range found {
+		for _, f := range some {
+			e.Checks = append(e.Checks, f)
+			if f.Verdict == isFail || f.Verdict == isWarn && e.Verdict == isOK {
+				e.Verdict = f.Verdict
+			}
+		}
+	}
+	return e
+}
+
+func printExamination(w io.Writer, e examination) error {
+	p := &printer{w: w}
+	for _, f := range e.Checks {
+		word := string(f.Verdict)
+		if f.Verdict == isFail || f.Verdict == isWarn {
+			word = strings.ToUpper(word)
+		}
+		p.line("%-5s %s: %s", word, f.Check, strings.ReplaceAll(f.Evidence, "\n", "; "))
+		if f.Remedy != "" {
+			p.line("      -> %s", f.Remedy)
+		}
+	}
+	return p.err
+}

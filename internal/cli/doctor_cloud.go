@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Thresholds of the checks.
+const (
+	expiresSoon = 14 * 24 * time.Hour // a broker's certificate
+	sessionAgo  = 24 * time.Hour      // a session that was lost is news for that long
+	backendLate = 5 * time.Minute     // events the back-end has not confirmed
+)
+
+func one(v verdict, remedy, format string, args ...any) []finding {
+	return []finding{{Verdict: v, Evidence: fmt.Sprintf(format, args...), Remedy: remedy}}
+}
+
+func checkConfig(_ context.Context, p *patient) []finding {
+	if p.cfgErr != nil {
+		return one(isFail, "Mend what is named; `avoqado-edge config check` says when it is right.", "%v", p.cfgErr)
+	}
+	if w := p.cfg.Warnings(); len(w) > 0 {
+		return one(isWarn, "Change it, or leave it if it is meant.", "%s", strings.Join(w, "; "))
+	}
+	return one(isOK, "", "venue %s, %s", p.cfg.Box.Venue, plural(len(p.cfg.Uplink.Brokers), "broker"))
+}
+
+func checkBox(ctx context.Context, p *patient) []finding {
+	st, err := p.box(ctx)
+	if err != nil {
+		return one(isFail, "Start it: `systemctl start avoqado-edge`, and read `journalctl -u avoqado-edge` if it does not stay.", "%v", err)
+	}
+	return one(isOK, "", "box %s, version %s, up %s", st.Box, st.Version, ago(st.UptimeMs))
+}
+
+func checkClock(_ context.Context, p *patient) []finding {
+	const set = "Set the clock of the box, or let it reach a time server (NTP, UDP port 123)."
+	now := time.Now().Format("2006-01-02 15:04:05 -0700")
+	switch synchronised, impossible := p.clock(); {
+	case impossible:
+		f := one(isFail, set, "%s is before this program was made", now)
+		f[0].Cause = "clock"
+		return f
+	case !synchronised:
+		return one(isWarn, set, "%s, and nothing keeps it right", now)
+	}
+	return one(isOK, "", "%s, synchronised", now)
+}
+
+func checkLAN(ctx context.Context, p *patient) []finding {
+	report, err := p.cloud(ctx)
+	if p.cfgErr != nil || err != nil || report.Facts == nil {
+		return one(isSkip, "", "needs a configuration that names a broker")
+	}
+	f := report.Facts
+	switch {
+	case len(f.LAN) == 0:
+		found := one(isFail, "Check the network cable or the Wi-Fi of the box, and that the router is on and gives it an address.",
+			"no network interface has an address")
+		found[0].Cause = "no_lan"
+		return found
+	case f.Route == "no":
+		return one(isWarn, "Check the router: it tells the box no way out.", "%v, and no default route", f.LAN)
+	}
+	return one(isOK, "", "%v, default route %s", f.LAN, f.Route)
+}
+
+// checkBrokers has one finding per step of the way to each broker.
+func checkBrokers(ctx context.Context, p *patient) []finding {
+	if p.cfgErr != nil {
+		return one(isSkip, "", "needs a configuration")
+	}
+	if len(p.cfg.Uplink.Brokers) == 0 {
+		return one(isSkip, "", "no cloud is configured")
+	}
+	report, err := p.cloud(ctx)
+	if err != nil {
+		return one(isFail, "Mend the configuration of the uplink.", "%v", err)
+	}
+	st, boxErr := p.box(ctx)
+	var all []finding
+	for _, b := range report.Brokers {
+		inside := boxErr == nil && st.Uplink.State == "online" && st.Uplink.Broker == b.Broker
+		passed := true
+		for _, step := range b.Steps {
+			f := finding{Check: b.Broker + " " + string(step), Verdict: isOK, Evidence: "good"}
+			switch {
+			case !passed:
+				f.Verdict, f.Evidence = isSkip, "not reached"
+			case step == b.Failed && inside && (step == "login" || step == "topics"):
+				passed = false
+				f.Verdict, f.Evidence = isSkip, "the box itself is in; a visitor is not let in: "+b.Failure.Text
+			case step == b.Failed:
+				passed = false
+				f.Verdict, f.Cause, f.Evidence, f.Remedy = isFail, b.Failure.Name, b.Failure.Text, b.Failure.Remedy
+			case step == "name":
+				f.Evidence = fmt.Sprint(b.Addrs)
+			case step == "tls":
+				f.Evidence = "the certificate is the broker's, until " + b.Expires.Format(time.DateOnly)
+				if time.Until(b.Expires) < expiresSoon {
+					f.Verdict, f.Remedy = isWarn, "Have whoever runs the broker renew its certificate."
+				}
+			case step == "login":
+				f.Evidence = "accepted"
+			case step == "topics":
+				f.Evidence = fmt.Sprintf("may be listened to; all within %d ms", b.Took.Milliseconds())
+			}
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// checkUplink says what the running box says of its link.
+func checkUplink(ctx context.Context, p *patient) []finding {
+	st, err := p.box(ctx)
+	switch {
+	case err != nil:
+		return one(isSkip, "", "no box is running")
+	case st.Uplink.State == "off":
+		return one(isSkip, "", "no cloud is configured")
+	case st.Uplink.State == "online":
+		return one(isOK, "", "%s", describeUplink(st.Uplink))
+	}
+	f := one(isFail, st.Uplink.Remedy, "%s", describeUplink(st.Uplink))
+	f[0].Cause = st.Uplink.Cause
+	return f
+}
+
+// checkRenewal says what will keep the running box from coming back.
+func checkRenewal(ctx context.Context, p *patient) []finding {
+	st, err := p.box(ctx)
+	if err != nil || st.Uplink.State == "off" {
+		return one(isSkip, "", "needs a running box with a cloud")
+	}
+	if w := st.Uplink.Warning; w != nil {
+		f := one(isWarn, w.Remedy, "%s", w.Error)
+		f[0].Cause = w.Cause
+		return f
+	}
+	return one(isOK, "", "nothing to complain of")
+}
+
+// checkBackend tells a back-end that does not confirm from a link that is down.
+func checkBackend(ctx context.Context, p *patient) []finding {
+	st, err := p.box(ctx)
+	if err != nil || st.Uplink.State != "online" {
+		return one(isSkip, "", "needs a running box that is online")
+	}
+	age := time.Duration(st.Journal.Backlog.OldestAgeMs) * time.Millisecond
+	if since := time.Since(st.Uplink.Since); age > backendLate && since > backendLate {
+		return one(isFail, "Nothing to do in the venue: have the back-end looked at; the events are safe in the box.",
+			"the link is up for %s, and %s wait for the cloud's word, the oldest for %s",
+			ago(since.Milliseconds()), plural(st.Journal.Backlog.Events, "event"), ago(st.Journal.Backlog.OldestAgeMs))
+	}
+	return one(isOK, "", "synced through %d of %d", st.Journal.SyncedThrough, st.Journal.StoredThrough)
+}
+
+func checkSession(ctx context.Context, p *patient) []finding {
+	st, err := p.box(ctx)
+	if err != nil || st.Uplink.State == "off" {
+		return one(isSkip, "", "needs a running box with a cloud")
+	}
+	l := st.Uplink.SessionLost
+	if l == nil || time.Since(l.At) > sessionAgo {
+		return one(isOK, "", "the broker keeps what is sent while the box is away")
+	}
+	f := one(isWarn, "If boxes are off for long, have the broker keep sessions longer; the back-end sees from the box's status what to say again.",
+		"%s had forgotten the box at %s, %s in all: broadcasts sent before may be missing",
+		l.Broker, l.At.Local().Format("2006-01-02 15:04"), plural(l.Count, "time"))
+	f[0].Cause = "session_lost"
+	return f
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package uplink
+
+// defaultRoute is not known here.
+func defaultRoute() Answer { return Unknown }
