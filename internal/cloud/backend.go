@@ -190,34 +190,50 @@ func (b *Backend) work(ctx context.Context, s *session, onEvent func(Effect)) er
 	}
 }
 
-// take commits a message and says so. A message nobody can read is dropped:
-// else the broker would send it for ever.
+// take commits a message and says so.
 func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
-	raw := m.Payload()
-	box, zipped := strings.CutSuffix(m.Topic(), "/events/gzip")
+	acks, word, err := b.Take(m.Topic(), m.Payload(), onEvent)
+	if err != nil || word == nil {
+		return err
+	}
+	// Not waited for: the box sends again if it does not hear it.
+	s.client.Publish(acks, 1, false, word)
+	return nil
+}
+
+// Take commits what came on a topic for events, by whatever way it came, and
+// returns the word for the box and its topic; no word if there is nothing to
+// say. A message nobody can read is dropped, without an error: else the broker
+// would send it for ever. After an error the message must come again. One
+// goroutine at a time may call it, and not beside Run. onEvent may be nil; see
+// Run.
+func (b *Backend) Take(topic string, raw []byte, onEvent func(Effect)) (acks string, word []byte, err error) {
+	box, zipped := strings.CutSuffix(topic, "/events/gzip")
 	if zipped {
-		var err error
 		if raw, err = unzip(raw); err != nil {
-			return b.reject(m, err)
+			b.reject(topic, raw, err)
+			return "", nil, nil
 		}
 	} else {
 		box = strings.TrimSuffix(box, "/events")
 	}
 	var batch []cloudEvent
 	if err := json.Unmarshal(raw, &batch); err != nil {
-		return b.reject(m, err)
+		b.reject(topic, raw, err)
+		return "", nil, nil
 	}
 	list := make([]Effect, len(batch))
 	for i := range batch {
 		e, err := batch[i].effect()
 		if err != nil {
-			return b.reject(m, err)
+			b.reject(topic, raw, err)
+			return "", nil, nil
 		}
 		list[i] = e
 	}
 	result, err := b.commit(list)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	b.counts.duplicates.Add(uint64(result.duplicates))
 	if result.hole {
@@ -230,24 +246,21 @@ func (b *Backend) take(s *session, m mqtt.Message, onEvent func(Effect)) error {
 		}
 	}
 	if result.epoch == "" {
-		return nil
+		return "", nil, nil
 	}
-	word, err := json.Marshal(struct {
+	word, err = json.Marshal(struct {
 		Epoch   event.Epoch `json:"epoch"`
 		Through event.Seq   `json:"through"`
 	}{result.epoch, result.through})
 	if err != nil {
-		return fmt.Errorf("encode confirmation: %w", err)
+		return "", nil, fmt.Errorf("encode confirmation: %w", err)
 	}
-	// Not waited for: the box sends again if it does not hear it.
-	s.client.Publish(box+"/acks", 1, false, word)
-	return nil
+	return box + "/acks", word, nil
 }
 
-func (b *Backend) reject(m mqtt.Message, why error) error {
+func (b *Backend) reject(topic string, raw []byte, why error) {
 	b.counts.rejected.Add(1)
-	b.log.Warn("unreadable batch", "topic", m.Topic(), "size", len(m.Payload()), "err", why)
-	return nil
+	b.log.Warn("unreadable batch", "topic", topic, "size", len(raw), "err", why)
 }
 
 func unzip(raw []byte) ([]byte, error) {
