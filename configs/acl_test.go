@@ -20,7 +20,10 @@ const (
 
 // fromBox and forBox are the topics of the MQTT contract.
 func fromBox() []string {
-	return []string{box + "/events", box + "/events/gzip", box + "/status", box + "/telemetry", box + "/commands/results"}
+	return []string{
+		box + "/events", box + "/events/gzip", box + "/events/live",
+		box + "/status", box + "/telemetry", box + "/commands/results",
+	}
 }
 
 func forBox() []string {
