@@ -1,8 +1,11 @@
 package configs_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +79,28 @@ func TestNATSRights(t *testing.T) {
 	refused(t, n.Access(brokers.Box), "nobody", "")
 	refused(t, n.Access(brokers.Box), brokers.Box, "a wrong password")
 	refused(t, n.Access(brokers.Box), "", "")
+
+	// Over NATS itself a box could hear on $MQTT.sub.> what all others are sent.
+	conn, err := net.Dial("tcp", n.ClientAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(brokers.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "CONNECT {\"user\":%q,\"pass\":%q}\r\nPING\r\n", brokers.Box, brokers.Password); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "-ERR") {
+		if lines.Text() == "PONG" {
+			t.Fatal("a box is let in over NATS")
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func want(t *testing.T, what string, got, want []string) {

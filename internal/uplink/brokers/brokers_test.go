@@ -19,7 +19,7 @@ type fault struct {
 	name    string
 	kill    func()
 	restart func()
-	goesOn  bool // what is left of the broker does its work
+	goesOn  func() bool // what is left of the broker does its work; nil: nothing is left
 }
 
 // TestBrokers holds a box against each broker that a back-end may choose: what
@@ -96,16 +96,19 @@ func startNATS(t *testing.T) (*rig, []fault) {
 	n := brokers.StartNATS(t)
 	r := newRig(t, n)
 	killed := 0
-	nodeOfTheBox := func() {
-		killed = n.Node(r.uplink.Status().Broker)
-		n.Kill(killed)
+	kill := func(node int) {
+		killed = node
+		n.Kill(node)
 	}
+	nodeOfTheBox := func() int { return n.Node(r.uplink.Status().Broker) }
+	// The back-end knows one node, and waits for it.
+	goesOn := func() bool { return killed != brokers.BackendNode }
 	return r, []fault{
-		{name: "the box's node killed", kill: nodeOfTheBox, restart: n.StartAll, goesOn: true},
-		{name: "the box's node killed, its store lost", kill: nodeOfTheBox, restart: func() {
+		{name: "the box's node killed", kill: func() { kill(nodeOfTheBox()) }, goesOn: goesOn, restart: n.StartAll},
+		{name: "the leader of the messages killed, its store lost", kill: func() { kill(n.Leader()) }, goesOn: goesOn, restart: func() {
 			n.Wipe(killed)
 			n.StartAll()
-		}, goesOn: true},
+		}},
 		{name: "all nodes killed", kill: func() { n.Kill() }, restart: n.StartAll},
 		{name: "all nodes killed, stores lost", kill: func() { n.Kill() }, restart: func() { n.Wipe(); n.StartAll() }},
 	}
@@ -137,7 +140,7 @@ func drain(r *rig, faults []fault) {
 		f.kill()
 		r.gate.open()
 		r.fill(part)
-		if f.goesOn {
+		if f.goesOn != nil && f.goesOn() {
 			r.drained(f.name + ": all arrives at what is left")
 		}
 		down := time.Now()

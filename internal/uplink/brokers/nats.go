@@ -1,7 +1,9 @@
 package brokers
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,9 +25,9 @@ type NATS struct {
 }
 
 type natsNode struct {
-	config, store string
-	mqtt, health  string // host:port
-	process       *process
+	config, store        string
+	mqtt, health, client string // host:port
+	process              *process
 }
 
 // natsNodes is how many there are.
@@ -49,10 +51,10 @@ func StartNATS(t testing.TB) *NATS {
 	routes := func(i int) string { return addrs[4*i+3] }
 	for i := range natsNodes {
 		dir := t.TempDir()
-		node := &natsNode{store: filepath.Join(dir, "store"), mqtt: addrs[4*i], health: addrs[4*i+1]}
+		node := &natsNode{store: filepath.Join(dir, "store"), mqtt: addrs[4*i], health: addrs[4*i+1], client: addrs[4*i+2]}
 		node.config = write(t, filepath.Join(dir, "nats-server.conf"), Sample(t, "nats-server.conf",
 			"server_name: nats-1", fmt.Sprintf("server_name: nats-%d", i+1),
-			"127.0.0.1:8222", node.health, "127.0.0.1:4222", addrs[4*i+2],
+			"127.0.0.1:8222", node.health, "127.0.0.1:4222", node.client,
 			"/var/lib/nats", node.store,
 			"0.0.0.0:8883", node.mqtt, "0.0.0.0:6222", routes(i),
 			"/etc/nats/tls/cert.pem", n.cert.cert, "/etc/nats/tls/key.pem", n.cert.key,
@@ -83,13 +85,56 @@ func (n *NATS) StartAll() {
 }
 
 func answersOK(url string) bool {
+	status, _ := ask(url)
+	return status == http.StatusOK
+}
+
+// ask returns what a monitoring port answers; status 0: nothing.
+func ask(url string) (status int, body []byte) {
 	client := http.Client{Timeout: 5 * time.Second}
 	answer, err := client.Get(url)
 	if err != nil {
-		return false
+		return 0, nil
 	}
-	_ = answer.Body.Close()
-	return answer.StatusCode == http.StatusOK
+	defer func() { _ = answer.Body.Close() }() // read to its end or not
+	if body, err = io.ReadAll(answer.Body); err != nil {
+		return 0, nil
+	}
+	return answer.StatusCode, body
+}
+
+// Leader returns which node leads the stream that holds all QoS 1 messages.
+func (n *NATS) Leader() int {
+	n.t.Helper()
+	leader := 0
+	Until(n.t, "the messages have a leader", func() bool {
+		for _, node := range n.nodes {
+			_, body := ask("http://" + node.health + "/jsz?acc=AVOQADO&streams=true")
+			var found struct {
+				Accounts []struct {
+					Streams []struct {
+						Name    string `json:"name"`
+						Cluster struct {
+							Leader string `json:"leader"`
+						} `json:"cluster"`
+					} `json:"stream_detail"`
+				} `json:"account_details"`
+			}
+			if json.Unmarshal(body, &found) != nil {
+				continue // it is down
+			}
+			for _, account := range found.Accounts {
+				for _, stream := range account.Streams {
+					if name, ok := strings.CutPrefix(stream.Cluster.Leader, "nats-"); ok && stream.Name == "$MQTT_msgs" {
+						leader = int(name[0] - '1')
+						return true
+					}
+				}
+			}
+		}
+		return false
+	})
+	return leader
 }
 
 // Kill ends the given nodes at once as a power cut does; without any, all.
@@ -140,10 +185,16 @@ func (n *NATS) URLs() []string {
 	return urls
 }
 
+// ClientAddr returns where a node listens for clients that speak NATS.
+func (n *NATS) ClientAddr() string { return n.nodes[0].client }
+
+// BackendNode is the node that [NATS.Access] leads to.
+const BackendNode = natsNodes - 1
+
 // CAFile returns the certificate that is to be trusted.
 func (n *NATS) CAFile() string { return n.cert.cert }
 
 // Access returns how a user reaches the last node.
 func (n *NATS) Access(user string) cloud.Access {
-	return cloud.Access{Broker: n.URLs()[natsNodes-1], Username: user, Password: Password, TLS: n.cert.trust}
+	return cloud.Access{Broker: n.URLs()[BackendNode], Username: user, Password: Password, TLS: n.cert.trust}
 }
