@@ -57,15 +57,18 @@ func (b *AMQPBackend) Online() bool { return b.online.Load() }
 func (b *AMQPBackend) Run(ctx context.Context, onEvent func(cloud.Effect)) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	for {
+	for quiet := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-pause.C:
 		}
-		if err := b.consume(ctx, onEvent); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		err := b.consume(ctx, onEvent)
+		if ctx.Err() == nil && (!quiet || time.Since(began) > time.Second) {
 			b.log.Warn("back-end offline", "err", err)
 		}
+		quiet = true
 		pause.Reset(200 * time.Millisecond)
 	}
 }
