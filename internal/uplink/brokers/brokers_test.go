@@ -25,12 +25,14 @@ type fault struct {
 // TestBrokers holds a box against each broker that a back-end may choose: what
 // the contract asks of one, and what may happen to one.
 func TestBrokers(t *testing.T) {
+	t.Parallel() // they wait for processes and elections more than they work
 	for name, start := range map[string]func(t *testing.T) (*rig, []fault){
 		"mosquitto": startMosquitto,
 		"rabbitmq":  startRabbitMQ,
 		"nats":      startNATS,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			began := time.Now()
 			r, faults := start(t)
 			r.startBackend()
@@ -58,7 +60,9 @@ func startMosquitto(t *testing.T) (*rig, []fault) {
 		"acl_file " + brokers.Write(t, "acl", acl),
 		"max_queued_messages 0", "max_inflight_messages 0", "autosave_interval 1", "autosave_on_changes true",
 	}})
-	return newRig(t, mosquitto{m}), []fault{
+	r := newRig(t, mosquitto{m})
+	r.restart = m.Restart // in order: it confirms before it writes
+	return r, []fault{
 		{name: "killed", kill: m.Kill, restart: m.Start},
 		{name: "killed, store lost", kill: m.Kill, restart: func() { m.WipeStore(); m.Start() }},
 	}
@@ -86,6 +90,9 @@ func startRabbitMQ(t *testing.T) (*rig, []fault) {
 		}))
 		return answer
 	}
+	r.restart = func() { m.Kill(); m.Start() }
+	// It writes what is retained when nothing was for two seconds, or at its end.
+	r.forgets = true
 	return r, []fault{
 		{name: "killed", kill: m.Kill, restart: m.Start},
 		{name: "killed, store lost", kill: m.Kill, restart: func() { m.Wipe(); m.Start() }},
@@ -103,7 +110,8 @@ func startNATS(t *testing.T) (*rig, []fault) {
 	nodeOfTheBox := func() int { return n.Node(r.uplink.Status().Broker) }
 	// The back-end knows one node, and waits for it.
 	goesOn := func() bool { return killed != brokers.BackendNode }
-	return r, []fault{
+	r.restart = func() { n.Kill(); n.StartAll() }
+	faults := []fault{
 		{name: "the box's node killed", kill: func() { kill(nodeOfTheBox()) }, goesOn: goesOn, restart: n.StartAll},
 		{name: "the leader of the messages killed, its store lost", kill: func() { kill(n.Leader()) }, goesOn: goesOn, restart: func() {
 			n.Wipe(killed)
@@ -112,6 +120,10 @@ func startNATS(t *testing.T) (*rig, []fault) {
 		{name: "all nodes killed", kill: func() { n.Kill() }, restart: n.StartAll},
 		{name: "all nodes killed, stores lost", kill: func() { n.Kill() }, restart: func() { n.Wipe(); n.StartAll() }},
 	}
+	if testing.Short() {
+		faults = faults[:1]
+	}
+	return r, faults
 }
 
 // drain stores events while the link is down, and lets a fault happen while they

@@ -46,7 +46,8 @@ func comesDown(r *rig) {
 		return strings.Contains(r.retained(boxTopic+"/status"), `"state":"online"`)
 	})
 
-	// In good order: another process comes back in its place.
+	// In good order: another process comes back in its place. Meanwhile the broker
+	// was killed, which kept what it had confirmed.
 	stop()
 	brokers.Until(t, "the farewell is kept", func() bool {
 		kept := r.retained(boxTopic + "/status")
@@ -54,6 +55,12 @@ func comesDown(r *rig) {
 	})
 	for i := range 20 {
 		r.broadcast(fmt.Sprintf("c-%02d", i))
+	}
+	r.restart()
+	if !r.forgets {
+		brokers.Until(t, "the configuration is still kept", func() bool {
+			return strings.Contains(r.retained(venueTopic+"/config"), `"version":7`)
+		})
 	}
 	stop = r.startBox()
 	want := []string{"b-1", "b-2", "b-3"}

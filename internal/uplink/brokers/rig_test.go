@@ -62,6 +62,11 @@ type rig struct {
 	// say sends a message of the back-end, ask a command, and awaits its answer.
 	say func(topic, body string)
 	ask func(cloud.Command) cloud.Result
+
+	// restart has the broker fail and come back with its store; forgets says
+	// that what was retained may be gone then.
+	restart func()
+	forgets bool
 }
 
 // newRig puts a box and a back-end on a broker. The back-end speaks MQTT.
@@ -155,9 +160,9 @@ func (r *rig) events(origin event.Origin) []event.Event {
 	}
 }
 
-// retained returns what a broker keeps under a topic, empty if nothing.
+// retained returns what a broker keeps under a topic; empty if it is nothing, or
+// if the broker does not answer yet.
 func (r *rig) retained(topic string) string {
-	r.t.Helper()
 	a := r.broker.Access(brokers.Observer)
 	kept := make(chan string, 1)
 	o := mqtt.NewClientOptions().AddBroker(a.Broker).SetClientID("observer-" + string(event.NewID())).
@@ -172,9 +177,13 @@ func (r *rig) retained(topic string) string {
 			}
 		})
 	client := mqtt.NewClient(o)
-	r.done(client.Connect())
+	if done := client.Connect(); !done.WaitTimeout(brokers.Patience) || done.Error() != nil {
+		return ""
+	}
 	defer client.Disconnect(100)
-	r.done(client.Subscribe(topic, 1, nil))
+	if done := client.Subscribe(topic, 1, nil); !done.WaitTimeout(brokers.Patience) || done.Error() != nil {
+		return ""
+	}
 	wait := time.NewTimer(time.Second) // there may be none
 	defer wait.Stop()
 	select {
@@ -183,14 +192,6 @@ func (r *rig) retained(topic string) string {
 	case <-wait.C:
 		return ""
 	}
-}
-
-func (r *rig) done(token mqtt.Token) {
-	r.t.Helper()
-	if !token.WaitTimeout(brokers.Patience) {
-		r.t.Fatal("the broker does not answer")
-	}
-	r.must(token.Error())
 }
 
 // gate holds a back-end after an event, so that what is done then is done in the
