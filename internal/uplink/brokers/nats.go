@@ -75,7 +75,7 @@ func (n *NATS) StartAll() {
 			continue
 		}
 		cmd := exec.Command(n.program, "-c", node.config)
-		cmd.Env = append(os.Environ(), "BOX_1_PASSWORD="+Password, "BACKEND_PASSWORD="+Password)
+		cmd.Env = append(os.Environ(), `BOX_1_PASSWORD="`+Password+`"`, `BACKEND_PASSWORD="`+Password+`"`)
 		node.process = run(n.t, cmd)
 	}
 	for _, node := range n.nodes {
