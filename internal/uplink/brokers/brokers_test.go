@@ -41,6 +41,7 @@ func TestBrokers(t *testing.T) {
 			if t.Failed() {
 				return
 			}
+			t.Run("compressed", func(t *testing.T) { r.within(t, compressed) })
 			t.Run("drain", func(t *testing.T) { r.within(t, func(r *rig) { drain(r, faults) }) })
 		})
 	}
@@ -166,6 +167,30 @@ func drain(r *rig, faults []fault) {
 	if n := len(r.events(event.Terminal)) - before; n != total {
 		r.t.Fatalf("%d events were stored, not %d", n, total)
 	}
+	r.check()
+}
+
+// compressed sends a backlog on one topic and what is new on another. A broker
+// may deliver them in any order; they take effect in one.
+func compressed(r *rig) {
+	n := 4_000
+	if testing.Short() {
+		n = 1_000
+	}
+	r.compress = true
+	defer func() { r.compress = false }()
+	defer r.startBox()()
+	for range 3 {
+		r.uplink.Interrupt(time.Hour)
+		brokers.Until(r.t, "the outage begins", func() bool { return r.uplink.Status().State == uplink.Offline })
+		r.fill(n / 2)
+		r.uplink.Interrupt(0)
+		for range 10 {
+			r.fill(n / 20)
+		}
+		r.drained("all arrives")
+	}
+	r.t.Logf("%+v, back-end %+v", r.uplink.Status().Counts, r.store.Counts())
 	r.check()
 }
 

@@ -59,6 +59,8 @@ type rig struct {
 	box     *till
 	uplink  *uplink.Uplink
 
+	compress bool // for the next box
+
 	// say sends a message of the back-end, ask a command, and awaits its answer.
 	say func(topic, body string)
 	ask func(cloud.Command) cloud.Result
@@ -121,6 +123,7 @@ func (r *rig) startBox() (stop func()) {
 		Brokers: r.broker.URLs(), CAFile: r.broker.CAFile(), Username: brokers.Box, Password: brokers.Password,
 		Venue: brokers.Venue, Box: brokers.Box, Version: "test",
 		RetryMin: 20 * time.Millisecond, RetryMax: time.Second, KeepAlive: 5 * time.Second, ConfirmWait: time.Second,
+		Compress: r.compress,
 	}, r.journal, r.journal, r.journal, r.box, testLog(r.t))
 	r.must(err)
 	r.uplink = u
