@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -78,9 +79,15 @@ func (n *NATS) StartAll() {
 		cmd.Env = append(os.Environ(), `BOX_1_PASSWORD="`+Password+`"`, `BACKEND_PASSWORD="`+Password+`"`)
 		node.process = run(n.t, cmd)
 	}
-	for _, node := range n.nodes {
+	for i, node := range n.nodes {
 		node.process.listening(node.mqtt)
 		Until(n.t, "a node is well", func() bool { return answersOK("http://" + node.health + "/healthz") })
+		// It says so before it finds the leaders that MQTT needs.
+		Until(n.t, "a node takes messages", func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), Patience)
+			defer cancel()
+			return cloud.Publish(ctx, n.access(i, Observer), "test/ready", false, []byte("x")) == nil
+		})
 	}
 }
 
@@ -195,6 +202,8 @@ const BackendNode = natsNodes - 1
 func (n *NATS) CAFile() string { return n.cert.cert }
 
 // Access returns how a user reaches the last node.
-func (n *NATS) Access(user string) cloud.Access {
-	return cloud.Access{Broker: n.URLs()[BackendNode], Username: user, Password: Password, TLS: n.cert.trust}
+func (n *NATS) Access(user string) cloud.Access { return n.access(BackendNode, user) }
+
+func (n *NATS) access(node int, user string) cloud.Access {
+	return cloud.Access{Broker: n.URLs()[node], Username: user, Password: Password, TLS: n.cert.trust}
 }
