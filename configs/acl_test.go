@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,10 @@ const (
 
 // fromBox and forBox are the topics of the MQTT contract.
 func fromBox() []string {
-	return []string{box + "/events", box + "/events/gzip", box + "/status", box + "/telemetry", box + "/commands/results"}
+	return []string{
+		box + "/events", box + "/events/gzip", box + "/events/live",
+		box + "/status", box + "/telemetry", box + "/commands/results",
+	}
 }
 
 func forBox() []string {
@@ -91,6 +95,24 @@ func TestMosquittoACL(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		})
+	}
+}
+
+// TestEMQXTopics checks that the sample for EMQX, of which none runs here, names
+// what the one for Mosquitto names.
+func TestEMQXTopics(t *testing.T) {
+	topic := regexp.MustCompile(`avoqado/v1/[A-Za-z0-9_/+-]+`)
+	named := map[string][]string{}
+	for _, file := range []string{"mosquitto.acl", "emqx-acl.conf"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named[file] = topic.FindAllString(string(text), -1)
+		slices.Sort(named[file])
+	}
+	if m, e := named["mosquitto.acl"], named["emqx-acl.conf"]; len(m) == 0 || !slices.Equal(m, e) {
+		t.Errorf("mosquitto.acl names %q,\nemqx-acl.conf %q", m, e)
 	}
 }
 

@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"internal/boxtest":            anything,
 	"internal/lan/span/redistest": {},                                           // runs a Redis for tests
 	"internal/lan/conformance":    {"internal/lan/packet", "internal/lan/wire"}, // serves the official protocol suites
+	"internal/uplink/brokers":     {"internal/cloud"},                           // runs what a back-end may choose
 	"internal/journal/powercut":   {},                                           // a disk that forgets, for the journal's tests
 	"scripts/mutants":             {},                                           // breaks the journal and runs its tests
 	"scripts/bench":               anything,                                     // a module of its own, and no part of the daemon
@@ -52,7 +53,7 @@ var arrows = map[string][]string{
 }
 
 // testOnly lists the packages whose every file counts as a test file.
-var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "scripts/bench", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants"}
+var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "internal/uplink/brokers", "scripts/bench", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants"}
 
 // wall says which packages may import a library. Each owner must: a library
 // that nobody needs any more goes.
@@ -89,7 +90,8 @@ var walls = []wall{
 
 	// Tests alone.
 	{library: "pgregory.net/rapid"},
-	{library: "github.com/hanwen/go-fuse/v2"}, // internal/journal/powercut
+	{library: "github.com/rabbitmq/amqp091-go"}, // internal/uplink/brokers
+	{library: "github.com/hanwen/go-fuse/v2"},   // internal/journal/powercut
 	{library: "github.com/rogpeppe/go-internal"},
 	{library: "github.com/santhosh-tekuri/jsonschema/v6"},
 
