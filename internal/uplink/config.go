@@ -95,9 +95,6 @@ const (
 	maxBatchBytes  = 128 << 10 // contract: bytes of a message
 	compressAbove  = 16 << 10  // smaller batches do not repay the CPU
 
-	publishWindow = 16 // event messages without a PUBACK
-	confirmWindow = 64 // event messages without the back-end's word
-
 	connectTimeout   = 10 * time.Second // TCP, TLS and CONNACK together
 	resolveTimeout   = 5 * time.Second  // the name server, in it
 	subscribeTimeout = 10 * time.Second

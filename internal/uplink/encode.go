@@ -110,6 +110,8 @@ type batch struct {
 	epoch event.Epoch // of all its events
 	seqs  []event.Seq // of its events, rising
 	pass  event.Seq   // where the cursor may stand once all of it is confirmed
+	size  int         // bytes of the message
+	sent  time.Time   // when it was handed over
 	acked time.Time   // when the broker confirmed it; zero: not yet
 }
 
@@ -117,13 +119,13 @@ func (b *batch) last() place { return place{b.epoch, b.seqs[len(b.seqs)-1]} }
 
 // take builds the next batch from the head of events and says how many of them
 // it used up, those that do not travel included. The batch has no events if
-// none of them travels.
-func (c *encoder) take(events []event.Event, previous place) (*batch, int) {
+// none of them travels, and more than maxBytes only if it has but one event.
+func (c *encoder) take(events []event.Event, previous place, maxBytes int) (*batch, int) {
 	size := 2
 	for i := range events {
 		size += len(events[i].Payload) + 512
 	}
-	b := &batch{body: make([]byte, 0, min(size, maxBatchBytes+4096))}
+	b := &batch{body: make([]byte, 0, min(size, maxBytes+4096))}
 	b.body = append(b.body, '[')
 	used := 0
 	for i := range events {
@@ -137,7 +139,7 @@ func (c *encoder) take(events []event.Event, previous place) (*batch, int) {
 				b.body = append(b.body, ',')
 			}
 			b.body = c.appendEvent(b.body, e, previous)
-			if len(b.body)+1 > maxBatchBytes && len(b.seqs) > 0 {
+			if len(b.body)+1 > maxBytes && len(b.seqs) > 0 {
 				b.body = b.body[:before] // it opens the next one
 				break
 			}

@@ -78,7 +78,7 @@ func TestBatchesAreWholeAndBounded(t *testing.T) {
 		var previous place
 		want := event.Seq(1)
 		for len(events) > 0 {
-			b, used := c.take(events, previous)
+			b, used := c.take(events, previous, maxBatchBytes)
 			if used == 0 {
 				t.Fatal("nothing used")
 			}
@@ -122,7 +122,7 @@ func BenchmarkTake(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		_, used := c.take(events, place{})
+		_, used := c.take(events, place{}, maxBatchBytes)
 		n += used
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")

@@ -281,7 +281,7 @@ func newAckBook() *ackBook {
 
 // maxOpen bounds the publishes without PUBACK on a link: the events' window,
 // and the few other messages a box sends.
-const maxOpen = publishWindow + 16
+const maxOpen = windowMax + 16
 
 // count returns how many publishes were entered so far.
 func (b *ackBook) count() uint64 {

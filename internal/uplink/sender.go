@@ -47,6 +47,10 @@ type sender struct {
 	flight  []*batch          // sent and unconfirmed, oldest first
 	open    map[uint64]*batch // publishes without PUBACK; nil for other messages
 	unacked int               // how many of open are batches
+	heavy   int               // their bytes
+
+	toBroker  window // by PUBACKs
+	toBackend window // by the back-end's word
 
 	probing  bool          // one batch only, until a confirmation arrives
 	patience time.Duration // how long to wait for progress before sending again
@@ -109,7 +113,8 @@ func lastTravelled(j Journal, upTo event.Seq) place {
 
 // connected starts over from the cursor on a fresh link.
 func (s *sender) connected() {
-	s.open, s.unacked = make(map[uint64]*batch), 0
+	s.open, s.unacked, s.heavy = make(map[uint64]*batch), 0, 0
+	s.toBroker, s.toBackend = newWindow(windowMin, windowMax), newWindow(confirmMin, confirmWindow)
 	s.patience = s.wait
 	s.rewind()
 }
@@ -127,7 +132,9 @@ func (s *sender) rewind() {
 // maySend reports whether the windows have room for a batch.
 func (s *sender) maySend() bool {
 	switch {
-	case s.unacked >= publishWindow, len(s.flight) >= confirmWindow:
+	case s.unacked >= s.toBroker.size, s.unacked > 0 && s.heavy >= maxHeavy, len(s.flight) >= confirmWindow:
+		return false
+	case s.mode == Backend && len(s.flight) >= s.toBackend.size:
 		return false
 	case s.probing:
 		return len(s.flight) == 0
@@ -147,7 +154,7 @@ func (s *sender) next() (*batch, error) {
 				return nil, nil
 			}
 		}
-		b, used := s.enc.take(s.pending, s.previous)
+		b, used := s.enc.take(s.pending, s.previous, s.toBroker.bytes)
 		if len(s.flight) > 0 && b.epoch != "" && b.epoch != s.sent.epoch {
 			return nil, nil // not before the earlier epoch is confirmed
 		}
@@ -213,6 +220,8 @@ func (s *sender) published(n uint64, b *batch, now time.Time) {
 	}
 	s.open[n] = b
 	s.unacked++
+	s.heavy += b.size
+	b.sent = now
 	s.flight = append(s.flight, b)
 	s.previous = b.last()
 	for _, seq := range b.seqs {
@@ -237,7 +246,9 @@ func (s *sender) puback(n uint64, now time.Time) {
 	if b == nil {
 		return
 	}
+	s.toBroker.answered(now.Sub(b.sent), s.unacked >= s.toBroker.size)
 	s.unacked--
+	s.heavy -= b.size
 	s.pubacked = now
 	b.acked = now
 	if s.mode == Backend {
@@ -282,6 +293,7 @@ func (s *sender) through(word place, now time.Time) {
 	}
 	before := s.cursor
 	for len(s.flight) > 0 && s.flight[0].last().seq <= to {
+		s.toBackend.answered(now.Sub(s.flight[0].sent), len(s.flight) >= s.toBackend.size)
 		s.confirmed(s.flight[0])
 	}
 	if len(s.flight) > 0 {

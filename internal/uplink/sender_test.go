@@ -28,7 +28,16 @@ func newBench(t *testing.T, mode Confirmation, events ...*event.Event) *bench {
 			t.Fatal(err)
 		}
 	}
-	return &bench{T: t, j: j, now: start, sender: newSender(j, mode, 2*time.Second, encoder{source: "/venues/v1/boxes/b1"})}
+	b := &bench{T: t, j: j, now: start, sender: newSender(j, mode, 2*time.Second, encoder{source: "/venues/v1/boxes/b1"})}
+	b.open16()
+	return b
+}
+
+// open16 has the windows wide open, and batches whole: window_test.go tests how
+// they become so.
+func (b *bench) open16() {
+	b.toBroker = window{size: 16, least: 16, most: 16, bytes: maxBatchBytes}
+	b.toBackend = window{size: confirmWindow, least: confirmWindow, most: confirmWindow}
 }
 
 // pump sends all that may be sent and returns how many batches that were.
@@ -107,8 +116,8 @@ func TestBrokerModeMovesContiguously(t *testing.T) {
 
 func TestPublishWindow(t *testing.T) {
 	b := newBench(t, Broker, payments(256*20)...)
-	if n := b.pump(); n != publishWindow {
-		t.Fatalf("%d batches, want %d", n, publishWindow)
+	if n := b.pump(); n != 16 {
+		t.Fatalf("%d batches, want 16", n)
 	}
 	b.puback(0, b.now)
 	if n := b.pump(); n != 1 {
@@ -117,7 +126,7 @@ func TestPublishWindow(t *testing.T) {
 }
 
 func TestBackendModeProbesThenOpens(t *testing.T) {
-	b := newBench(t, Backend, payments(256*100)...)
+	b := newBench(t, Backend, payments(256*(confirmWindow+36))...)
 	if n := b.pump(); n != 1 {
 		t.Fatalf("%d batches before the first confirmation, want 1", n)
 	}
@@ -276,6 +285,7 @@ func TestPreviousSkipsWhatDoesNotTravel(t *testing.T) {
 	appendPayments(t, b.j, 1)
 	b.j.cursors[cursorName] = 605
 	again := &bench{T: t, j: b.j, now: start, sender: newSender(b.j, Broker, time.Second, b.enc)}
+	again.open16()
 	again.pump()
 	if got := previousOf(t, again.sent[0].body); got != "5" {
 		t.Fatalf("previous %s after a restart", got)

@@ -406,7 +406,7 @@ func (u *Uplink) fill(ctx context.Context, l *link) error {
 		if err != nil {
 			return err
 		}
-		b.body = nil // the client has it
+		b.size, b.body = len(body), nil // the client has it
 		s.published(n, b, time.Now())
 		if s == u.replay {
 			u.tell(func(st *Status) { st.Replayed += uint64(len(b.seqs)) })
