@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -99,7 +100,15 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, into any) error {
-	body, err := c.open(ctx, method, path)
+	return c.read(ctx, method, path, nil, into)
+}
+
+func (c *Client) post(ctx context.Context, path string, body []byte, into any) error {
+	return c.read(ctx, http.MethodPost, path, bytes.NewReader(body), into)
+}
+
+func (c *Client) read(ctx context.Context, method, path string, said io.Reader, into any) error {
+	body, err := c.send(ctx, method, path, said)
 	if err != nil {
 		return err
 	}
@@ -111,7 +120,11 @@ func (c *Client) ask(ctx context.Context, method, path string, into any) error {
 }
 
 func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://box"+path, nil)
+	return c.send(ctx, method, path, nil)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, said io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://box"+path, said)
 	if err != nil {
 		return nil, err
 	}

@@ -91,6 +91,7 @@ type Config struct {
 	Till    Till
 	Box     Box
 	Events  Events
+	Parking Parking    // nil: there is no cloud
 	Journal func() any // the journal's figures, as JSON can hold them
 	Keeper  Keeper
 	Metrics http.Handler
@@ -144,6 +145,8 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/events", office, s.list},
 		{"GET /api/v1/events/tail", office, s.tail},
 		{"GET /api/v1/events/{id}", office, s.show},
+		{"GET /api/v1/events/parked", office, s.parked},
+		{"POST /api/v1/events/parked/{seq}/{decision}", operator, s.settle},
 		{"GET /api/v1/journal/stats", operator, s.journal},
 		{"GET /api/v1/journal/export", operator, s.export},
 		{"GET /api/v1/journal/backup", operator, s.backup},

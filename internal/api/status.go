@@ -65,6 +65,7 @@ type UplinkStatus struct {
 	Error      string    `json:"error,omitempty"`
 	Remedy     string    `json:"remedy,omitempty"` // what to do about it
 	InFlight   int       `json:"inFlight"`
+	Parked     int       `json:"parked"`              // events that the cloud will not take
 	Connects   uint64    `json:"connects"`            // connections that came up since the start
 	Resent     uint64    `json:"resent"`              // times the box went back to its cursor
 	Received   uint64    `json:"received"`            // broadcasts stored

@@ -12,7 +12,8 @@ import (
 )
 
 func newEvents(s Streams) *cobra.Command {
-	return group("events", "What happened: tail, list, show", newEventsTail(s), newEventsList(s), newEventsShow(s))
+	return group("events", "What happened: tail, list, show; what the cloud will not take: retry, edit, drop",
+		newEventsTail(s), newEventsList(s), newEventsShow(s), newEventsRetry(s), newEventsEdit(s), newEventsDrop(s))
 }
 
 // view is how an event is printed.
@@ -87,22 +88,28 @@ sender.`,
 
 func newEventsList(s Streams) *cobra.Command {
 	var (
-		v     view
-		after int64
-		limit int
+		v      view
+		after  int64
+		limit  int
+		parked bool
 	)
 	cmd := &cobra.Command{
 		Use: "list", Short: "Print the newest stored events, oldest first", Args: cobra.NoArgs,
 		Example: `  avoqado-edge events list --limit 10
-  avoqado-edge events list --after 1200 --payload --json`,
+  avoqado-edge events list --after 1200 --payload --json
+  avoqado-edge events list --parked`,
 	}
 	socket := socketFlag(cmd)
 	v.flags(cmd)
 	cmd.Flags().Int64Var(&after, "after", -1, "begin behind this sequence number")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many, 1 to 1000")
+	cmd.Flags().BoolVar(&parked, "parked", false, "those that the cloud will not take, and those that wait behind them")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
 		defer cancel()
+		if parked {
+			return listParked(ctx, s.Out, api.NewClient(*socket), &v)
+		}
 		records, err := api.NewClient(*socket).Events(ctx, after, limit)
 		if err != nil {
 			return err

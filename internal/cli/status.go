@@ -163,6 +163,9 @@ func describeUplink(u api.UplinkStatus) string {
 	if u.Replay != nil {
 		text += "; sends again what command " + u.Replay.Command + " asked for"
 	}
+	if u.Parked > 0 {
+		text += fmt.Sprintf("; %s parked", plural(u.Parked, "event"))
+	}
 	if u.Rejected > 0 {
 		text += fmt.Sprintf("; %s from the cloud could not be used", plural(u.Rejected, "message"))
 	}

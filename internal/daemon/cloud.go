@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -13,6 +15,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/config"
+	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
@@ -104,4 +107,41 @@ func (d *Daemon) lastRejected(n int) []rejection {
 		shown = append(shown, rejection{k.Time, k.Topic, k.Code, k.Reason, k.Size})
 	}
 	return shown
+}
+
+// parking is what the cloud will not take, as an operator sees it.
+type parking struct{ *uplink.Uplink }
+
+// parking returns nil if there is no cloud.
+func (d *Daemon) parking() api.Parking {
+	if d.uplink == nil {
+		return nil
+	}
+	return parking{d.uplink}
+}
+
+func (p parking) Parked() []api.ParkedEvent {
+	list := p.Uplink.Parked()
+	shown := make([]api.ParkedEvent, len(list))
+	for i, e := range list {
+		shown[i] = api.ParkedEvent{Event: e.Event, At: e.At, Reason: e.Reason, Behind: e.Behind}
+	}
+	return shown
+}
+
+func (p parking) Settle(ctx context.Context, seq event.Seq, decision string, payload []byte, note string) (event.Seq, error) {
+	d := uplink.Decision(decision)
+	if d != uplink.Retry && d != uplink.Edit && d != uplink.Drop {
+		return 0, api.ErrNoDecision
+	}
+	done, err := p.Uplink.Settle(ctx, seq, d, payload, note)
+	for theirs, ours := range map[error]error{
+		uplink.ErrNotParked: api.ErrNotParked, uplink.ErrWaits: api.ErrWaits,
+		uplink.ErrInFlight: api.ErrInFlight, uplink.ErrPayload: api.ErrPayload,
+	} {
+		if errors.Is(err, theirs) {
+			return 0, ours
+		}
+	}
+	return done.Again, err
 }

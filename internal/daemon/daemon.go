@@ -100,7 +100,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 		}
 	}
 	d.api = api.New(api.Config{
-		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events},
+		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events}, Parking: d.parking(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
 		Log: log.With("part", "api"),

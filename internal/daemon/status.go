@@ -57,6 +57,9 @@ func (d *Daemon) Status() api.Status {
 	if st.Disk.TotalBytes > 0 && st.Disk.FreeBytes < lowDisk {
 		look("only %d MiB are free on the disk of %s", st.Disk.FreeBytes>>20, d.cfg.StateDir)
 	}
+	if n := st.Uplink.Parked; n > 0 {
+		look("%d events are parked, since the cloud will not take them: avoqado-edge events list --parked", n)
+	}
 	if at := st.Uplink.RejectedAt; !at.IsZero() && now.Sub(at) < rejectedFor {
 		look("%d of the cloud's messages could not be used, the last at %s: %s", st.Uplink.Rejected, at.Local().Format(time.TimeOnly), st.Uplink.RejectedFor)
 	}
@@ -147,7 +150,7 @@ func (d *Daemon) uplinkStatus() api.UplinkStatus {
 	u := d.uplink.Status()
 	st := api.UplinkStatus{
 		State: string(u.State), Since: u.Since.UTC(), Broker: u.Broker, Confirm: string(u.Confirm),
-		InFlight: u.InFlight, Connects: u.Connects,
+		InFlight: u.InFlight, Parked: u.Parked, Connects: u.Connects,
 		Resent: u.Rewinds, Received: u.Broadcasts, Rejected: u.Rejected, RejectedAt: u.RejectedAt,
 		RejectedFor: u.RejectedFor, Overflows: u.Overflows, Commands: u.Commands, Replayed: u.Replayed,
 	}

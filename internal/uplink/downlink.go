@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,28 +103,76 @@ func (d *downlink) receive(m mqtt.Message) {
 	}
 }
 
-// hear takes a confirmation by the back-end; false means it cannot be read.
-func (d *downlink) hear(body []byte) bool {
-	var word struct {
-		Epoch   event.Epoch `json:"epoch"`
-		Through *event.Seq  `json:"through"`
+// word is what the back-end says on acks.
+type word struct {
+	Epoch    event.Epoch `json:"epoch"`
+	Through  *event.Seq  `json:"through"`
+	Rejected []refusal   `json:"rejected"`
+}
+
+// refusal names an event that the back-end will not take.
+type refusal struct {
+	Seq    position `json:"sequence"`
+	Reason string   `json:"reason"`
+}
+
+// position is a sequence as a number, or as a string as events carry it.
+type position event.Seq
+
+// UnmarshalJSON reads both forms.
+func (p *position) UnmarshalJSON(raw []byte) error {
+	text := string(raw)
+	if unquoted, ok := event.Unquote(raw); ok {
+		text = unquoted
 	}
-	if json.Unmarshal(body, &word) != nil || word.Through == nil {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return fmt.Errorf("sequence %.40s is not a position", raw)
+	}
+	*p = position(n)
+	return nil
+}
+
+// hear takes a confirmation by the back-end; false means that it must go
+// through the queue, because it refuses something or cannot be read.
+func (d *downlink) hear(body []byte) bool {
+	var said word
+	if json.Unmarshal(body, &said) != nil || said.Through == nil || len(said.Rejected) > 0 {
 		return false
 	}
+	d.pass(place{said.Epoch, *said.Through})
+	return true
+}
+
+// refused parks what the back-end will not take, however long the disk needs:
+// it may say so only once.
+func (d *downlink) refused(ctx context.Context, body []byte) (*unreadable, error) {
+	var said word
+	if err := json.Unmarshal(body, &said); err != nil || said.Through == nil {
+		return unread("not_json", "not a confirmation"), nil //nolint:nilerr // told as a rejection
+	}
+	err := d.persist(ctx, "refused events", func() error { return d.u.refuse(said.Epoch, said.Rejected) })
+	if err != nil {
+		return nil, err
+	}
+	d.pass(place{said.Epoch, *said.Through})
+	return nil, nil
+}
+
+// pass hands a confirmation to the sender.
+func (d *downlink) pass(said place) {
 	d.mu.Lock()
 	if len(d.said) == heardLength {
 		// The sender is busy. What matters is the newest word, and that there
 		// was more than one.
 		d.said = d.said[:heardLength-1]
 	}
-	d.said = append(d.said, place{word.Epoch, *word.Through})
+	d.said = append(d.said, said)
 	d.mu.Unlock()
 	select {
 	case d.heard <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // confirmations returns what the back-end said since the last call.
@@ -236,7 +285,7 @@ func (d *downlink) try(ctx context.Context, it item) (bad *unreadable, err error
 	case it.topic == t.config:
 		return d.config(ctx, it.body)
 	case it.topic == t.acks:
-		return unread("not_json", "not a confirmation"), nil
+		return d.refused(ctx, it.body)
 	}
 	return unread("unknown_topic", "no such topic in the contract"), nil
 }

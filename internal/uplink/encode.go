@@ -14,6 +14,9 @@ import (
 // slowest core in the venue.
 type encoder struct {
 	source string // "/venues/<v>/boxes/<b>"
+
+	// parked says which events are kept out of the line; nil: none.
+	parked func(event.Seq) bool
 }
 
 // place is where an event stands; the zero place is nowhere.
@@ -130,7 +133,7 @@ func (c *encoder) take(events []event.Event, previous place, maxBytes int) (*bat
 	used := 0
 	for i := range events {
 		e := &events[i]
-		if travels(e) {
+		if travels(e) && (c.parked == nil || !c.parked(e.Seq)) {
 			if len(b.seqs) == maxBatchEvents || len(b.seqs) > 0 && e.Epoch != b.epoch {
 				break
 			}

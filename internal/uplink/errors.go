@@ -23,6 +23,7 @@ var (
 	errPanicked     = errors.New("message handling panicked")
 	errBadPacket    = errors.New("malformed packet from the broker")
 	errJournal      = errors.New("journal")
+	errParkedFull   = errors.New("no room for more parked events")
 	errLost         = errors.New("connection lost")
 	errCredentials  = errors.New("credentials")
 	errCertificate  = errors.New("certificate of the box")
@@ -57,6 +58,7 @@ func nameOf(err error) string {
 		hit  bool
 	}{
 		{Interrupted, is(errInterrupted)},
+		{ParkedFull, is(errParkedFull)},
 		{JournalFault, is(errJournal)},
 		{Subscription, is(errSubscription)},
 		{Overflow, is(errOverflow)},

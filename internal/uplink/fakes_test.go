@@ -155,6 +155,10 @@ func (m *memory) Put(space string, entries map[string][]byte) error {
 		m.spaces[space] = map[string][]byte{}
 	}
 	for key, value := range entries {
+		if value == nil {
+			delete(m.spaces[space], key)
+			continue
+		}
 		m.spaces[space][key] = slices.Clone(value)
 	}
 	return nil

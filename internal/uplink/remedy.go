@@ -21,6 +21,7 @@ const (
 	Timeout       = "timeout"
 	Overflow      = "overflow"
 	JournalFault  = "journal"
+	ParkedFull    = "parked_full"
 	Interrupted   = "interrupted"
 	Renewed       = "renewed"
 	Lost          = "lost"
@@ -56,6 +57,8 @@ func Remedy(name string) string {
 		return "Put a whole and valid certificate with its key where uplink.cert_file and uplink.key_file say; no restart is needed."
 	case Credentials:
 		return "Check uplink.username and the password or its file with whoever runs the broker; a new file needs no restart."
+	case ParkedFull:
+		return "The back-end refuses too many events: see `avoqado-edge events list --parked`, and have the back-end mended or drop them."
 	case Takeover:
 		return "Two boxes use the same box.id: give one of them another, or turn off the copy."
 	case Subscription:

@@ -44,6 +44,9 @@ type sender struct {
 	more     bool          // the last read may not have reached the end
 	limit    event.Seq     // nothing behind it is read; zero: no limit
 
+	// detain parks what waits behind a refused event; nil: nothing does.
+	detain func([]event.Event) error
+
 	flight  []*batch          // sent and unconfirmed, oldest first
 	open    map[uint64]*batch // publishes without PUBACK; nil for other messages
 	unacked int               // how many of open are batches
@@ -192,6 +195,11 @@ func (s *sender) load() error {
 		if len(events) == 0 {
 			s.more = false
 			return nil
+		}
+		if s.detain != nil {
+			if err := s.detain(events); err != nil {
+				return err
+			}
 		}
 		s.pending = events
 		s.read = events[len(events)-1].Seq

@@ -56,6 +56,10 @@ type Status struct {
 	Synced   event.Seq `json:"syncedThrough"`
 	InFlight int       `json:"inFlight"`
 
+	// Parked is how many events wait for an operator, since the back-end will
+	// not take them or one before them.
+	Parked int `json:"parked"`
+
 	// LastBroadcast is the newest broadcast on disk.
 	LastBroadcast *Mark `json:"lastBroadcast,omitempty"`
 
@@ -141,7 +145,7 @@ func (u *Uplink) observe() {
 		flying += len(b.seqs)
 	}
 	u.tell(func(st *Status) {
-		st.Synced, st.InFlight = s.cursor, flying
+		st.Synced, st.InFlight, st.Parked = s.cursor, flying, u.parking.count()
 		c := &st.Counts
 		c.Sent, c.Resent, c.Confirmed = s.count.Sent, s.count.Resent, s.count.Confirmed
 		c.Rewinds, c.Lost = s.count.Rewinds, s.count.Lost
@@ -194,6 +198,7 @@ type report struct {
 	Synced        event.Seq   `json:"syncedThrough"`
 	LastBroadcast *Mark       `json:"lastBroadcast,omitempty"`
 	Paused        *Pause      `json:"paused,omitempty"`
+	Parked        int         `json:"parked,omitempty"`
 	Config        uint64      `json:"config,omitempty"` // version in force
 	Rejected      *rejectMark `json:"rejected,omitempty"`
 	LAN           []string    `json:"lan,omitempty"`
@@ -215,7 +220,7 @@ func (u *Uplink) reportNow(state State) []byte {
 	st := u.Status()
 	r := report{
 		State: state, Epoch: u.marks.Epoch(), Stored: u.marks.Stored(),
-		Synced: u.sender.cursor, LastBroadcast: st.LastBroadcast, Paused: st.Paused, Version: u.cfg.Version,
+		Synced: u.sender.cursor, LastBroadcast: st.LastBroadcast, Paused: st.Paused, Parked: st.Parked, Version: u.cfg.Version,
 	}
 	if st.Config != nil {
 		r.Config = st.Config.Version

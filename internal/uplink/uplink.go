@@ -89,6 +89,9 @@ type Uplink struct {
 	inbox   *inbox
 	refused map[string][sha256.Size]byte // the retained message refused last, by topic
 
+	parking  *parking
+	settling sync.Mutex // one decision of an operator at a time
+
 	// writing is held by who writes what commands leave in force, from looking
 	// at what there is to its commit.
 	writing sync.Mutex
@@ -115,8 +118,13 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 			return nil, fmt.Errorf("enter cursor: %w", err)
 		}
 	}
-	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box}
+	parking, err := loadParking(notes)
+	if err != nil {
+		return nil, err
+	}
+	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box, parked: parking.has}
 	s := newSender(journal, cfg.Confirm, cfg.ConfirmWait, enc)
+	s.detain = parking.detain
 	zip, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
 	if err != nil {
 		return nil, fmt.Errorf("prepare compression: %w", err)
@@ -124,11 +132,11 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 	u := &Uplink{
 		cfg: cfg, topic: cfg.topics(), brokers: brokers,
 		journal: journal, marks: marks, notes: notes, box: box, log: log,
-		sender: s, saved: s.cursor, zip: zip,
+		sender: s, saved: s.cursor, zip: zip, parking: parking,
 		returns: returns{pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax}, scatter: min(scatter, cfg.RetryMax/4)},
 		nudge:   make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
 		status: Status{
-			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor,
+			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor, Parked: parking.count(),
 		},
 	}
 	u.dialer = newDialer(&u.cfg, box.Now)
