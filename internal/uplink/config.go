@@ -223,14 +223,14 @@ func (c *Config) password() (string, error) {
 
 // topics are the names of one box's topics.
 type topics struct {
-	events, gzip, acks, status, commands, results string // of this box
-	broadcasts, config                            string // of the venue
+	events, gzip, live, acks, status, commands, results string // of this box
+	broadcasts, config                                  string // of the venue
 }
 
 func (c *Config) topics() topics {
 	box := c.Prefix + "/boxes/" + c.Box
 	return topics{
-		events: box + "/events", gzip: box + "/events/gzip", acks: box + "/acks",
+		events: box + "/events", gzip: box + "/events/gzip", live: box + "/events/live", acks: box + "/acks",
 		status: box + "/status", commands: box + "/commands", results: box + "/commands/results",
 		broadcasts: c.Prefix + "/broadcasts", config: c.Prefix + "/config",
 	}

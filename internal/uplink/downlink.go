@@ -149,7 +149,7 @@ func (d *downlink) hear(body []byte) bool {
 func (d *downlink) refused(ctx context.Context, body []byte) (*unreadable, error) {
 	var said word
 	if err := json.Unmarshal(body, &said); err != nil || said.Through == nil {
-		return unread("not_json", "not a confirmation"), nil //nolint:nilerr // told as a rejection
+		return unread("not_json", "not a confirmation"), nil
 	}
 	err := d.persist(ctx, "refused events", func() error { return d.u.refuse(said.Epoch, said.Rejected) })
 	if err != nil {

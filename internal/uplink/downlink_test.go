@@ -114,15 +114,20 @@ func TestBroadcastIsStoredOnceAndAcknowledgedAfter(t *testing.T) {
 	}
 
 	// Confirmed, they do not come again; and the cursor passes them unsent.
+	// The broker has the confirmations of the three when it has the status,
+	// which goes behind them; that of the fourth may be lost with the link.
 	online(t, again) // they came before it was
+	heard := listen(t, broker.url())
+	say(t, broker.url(), "/broadcasts", false, `{"id":"b-2b","event":"menu_updated","payload":{}}`)
+	until(t, "the broker is told of it", func() bool { return strings.Contains(heard.last("/boxes/b1/status"), `"b-2b"`) })
 	w.cut()
 	until(t, "it connects again", func() bool { s := again.Status(); return s.Connects == 2 && s.State == Online })
 	say(t, broker.url(), "/broadcasts", false, `{"id":"b-3","event":"menu_updated","payload":{}}`)
-	until(t, "the next is stored", func() bool { return again.Status().Broadcasts == 3 })
-	if s := again.Status(); s.Duplicates != 1 || s.Sent != 0 {
+	until(t, "the next is stored", func() bool { return again.Status().Broadcasts == 4 })
+	if s := again.Status(); s.Duplicates > 2 || s.Sent != 0 {
 		t.Errorf("status %+v", s)
 	}
-	until(t, "cursor passes", func() bool { return j.Cursor(cursorName) == 3 })
+	until(t, "cursor passes", func() bool { return j.Cursor(cursorName) == 4 })
 }
 
 // A back-end that sends again what it is not sure of, also to the next life of

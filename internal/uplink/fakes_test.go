@@ -272,12 +272,12 @@ const testPrefix = "avoqado/v1/venues/v1"
 
 func startBackend(t *testing.T, broker string, acceptHoles bool) *cloud.Backend {
 	t.Helper()
-	return startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker}, Prefix: testPrefix, AcceptHoles: acceptHoles})
+	return startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker}, Prefix: testPrefix, AcceptHoles: acceptHoles, IgnoreLive: true})
 }
 
 func startBackendAt(t *testing.T, broker, prefix string) *cloud.Backend {
 	t.Helper()
-	return startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker}, Prefix: prefix})
+	return startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker}, Prefix: prefix, IgnoreLive: true})
 }
 
 func startBackendOf(t *testing.T, cfg cloud.BackendConfig) *cloud.Backend {

@@ -8,18 +8,23 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// about appends an event about an order, and returns its position.
+// about appends an event about an order, and returns its position. Orders that
+// are called old are from an hour ago.
 func about(t *testing.T, j appender, order string, n int) event.Seq {
 	t.Helper()
 	e := payment(n)
 	e.Kind, e.Class, e.Subject = event.OrderUpdated, event.Orders, order
 	e.ID = event.ID(fmt.Sprintf("%s-%d", order, n))
 	e.Payload = fmt.Appendf(nil, `{"orderId":%q,"n":%d}`, order, n)
+	if strings.HasPrefix(order, "old") {
+		e.Time = e.Time.Add(-time.Hour)
+	}
 	r, err := j.Append(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)

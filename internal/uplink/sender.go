@@ -132,6 +132,14 @@ func (s *sender) rewind() {
 	s.probing = s.mode == Backend
 }
 
+// reached returns how far what is sent reaches now.
+func (s *sender) reached() event.Seq {
+	if len(s.flight) == 0 {
+		return s.cursor
+	}
+	return s.flight[len(s.flight)-1].pass
+}
+
 // maySend reports whether the windows have room for a batch.
 func (s *sender) maySend() bool {
 	switch {

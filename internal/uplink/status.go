@@ -84,6 +84,7 @@ type Counts struct {
 	Sent      uint64 `json:"sent"`      // events, each once
 	Resent    uint64 `json:"resent"`    // events sent again
 	Confirmed uint64 `json:"confirmed"` // events
+	Early     uint64 `json:"early"`     // events sent before the backlog, besides
 	Rewinds   uint64 `json:"rewinds"`   // times it was sent again from the cursor on a live link
 	Lost      uint64 `json:"lost"`      // events the journal could not read, passed over
 	Stale     uint64 `json:"stale"`     // confirmations of less than was confirmed
@@ -145,6 +146,7 @@ func (u *Uplink) observe() {
 		flying += len(b.seqs)
 	}
 	u.tell(func(st *Status) {
+		u.reached = s.reached()
 		st.Synced, st.InFlight, st.Parked = s.cursor, flying, u.parking.count()
 		c := &st.Counts
 		c.Sent, c.Resent, c.Confirmed = s.count.Sent, s.count.Resent, s.count.Confirmed

@@ -98,10 +98,11 @@ type Uplink struct {
 
 	nudge chan struct{} // ends a pause
 
-	mu     sync.Mutex // guards below
-	status Status
-	held   time.Time // no attempt to connect before
-	cut    context.CancelCauseFunc
+	mu      sync.Mutex // guards below
+	status  Status
+	held    time.Time // no attempt to connect before
+	reached event.Seq // how far what is sent reaches
+	cut     context.CancelCauseFunc
 }
 
 // New returns an uplink that starts behind the journal's cursor "uplink". It
@@ -244,8 +245,9 @@ func (u *Uplink) round(parent context.Context) error {
 	return u.explain(ctx, failures)
 }
 
-// serve works a link until it ends: three goroutines, all joined. One sends,
-// one waits for the journal, one takes what comes down.
+// serve works a link until it ends; its goroutines are all joined. This one
+// sends. Others wait for the journal, look ahead in it, take what comes down,
+// watch the line and the certificates.
 func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker string) error {
 	work, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
@@ -257,6 +259,7 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	all.Go(func() { u.watch(work, ask, more) })
 	all.Go(func() { l.watch(work, u.cfg.KeepAlive) })
 	all.Go(func() { u.renew(work, l) })
+	live := make(chan early)
 	// A publish that hangs must not hold up the shutdown.
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(farewellTimeout, func() { l.cut(errLost) })
@@ -272,7 +275,13 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	}
 	u.cameUp(broker)
 	u.remember(broker, l.resumed)
-	err := u.send(ctx, l, d, ask, more)
+	u.observe()
+	all.Go(func() {
+		if err := u.scout(work, live); err != nil && work.Err() == nil {
+			l.cut(err)
+		}
+	})
+	err := u.send(ctx, l, d, feeds{ask, more, live})
 	if saved := u.save(); saved != nil && err == nil {
 		err = saved
 	}
@@ -312,127 +321,6 @@ func (u *Uplink) watch(ctx context.Context, ask <-chan event.Seq, more chan<- er
 			more <- u.journal.Wait(ctx, after) // has room: one is asked at a time
 		}
 	}
-}
-
-// send is the life of a link that is up. It returns why it ended.
-func (u *Uplink) send(ctx context.Context, l *link, d *downlink, ask chan<- event.Seq, more <-chan error) error {
-	s := u.sender
-	u.told = nil
-	if err := u.tellBroker(l, Online); err != nil {
-		return err
-	}
-	status := time.NewTicker(statusEvery)
-	defer status.Stop()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	results := make(map[uint64]chan struct{}) // sent, by number; closed at their PUBACK
-	for asked := false; ; {
-		if err := u.fill(ctx, l); err != nil {
-			return err
-		}
-		if !s.more && len(s.pending) == 0 && !asked {
-			ask <- s.read // has room: nothing was asked
-			asked = true
-		}
-		u.observe()
-		timer.Reset(time.Until(u.due()))
-		answers := d.results
-		if len(s.open) >= maxOpen-1 {
-			answers = nil // until a PUBACK makes room
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-l.gone:
-			return l.err
-		case n := <-l.book.acked:
-			s.puback(n, time.Now())
-			if u.replay != nil {
-				u.replay.puback(n, time.Now())
-			}
-			if confirmed, ok := results[n]; ok {
-				close(confirmed)
-				delete(results, n)
-			}
-		case <-d.heard:
-			for _, to := range d.confirmations() {
-				s.through(to, time.Now())
-			}
-		case err := <-more:
-			asked = false
-			if err != nil {
-				return fmt.Errorf("%w: wait: %w", errJournal, err)
-			}
-			s.more = true
-		case r := <-answers:
-			n, err := l.publish(u.topic.results, false, r.body)
-			if err != nil {
-				return err
-			}
-			s.note(n)
-			results[n] = r.confirmed
-		case <-status.C:
-			u.noteReplay(false)
-			if err := u.tellBroker(l, Online); err != nil {
-				return err
-			}
-		case <-timer.C:
-			if err := u.tickOn(l, time.Now()); err != nil {
-				return err
-			}
-		}
-		if s.cursor != u.saved && time.Since(u.savedAt) >= cursorEvery {
-			if err := u.save(); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// fill sends batches while the windows have room.
-func (u *Uplink) fill(ctx context.Context, l *link) error {
-	for s := u.lane(); s != nil && ctx.Err() == nil && s.maySend(); s = u.lane() {
-		b, err := s.next()
-		if err != nil {
-			return err
-		}
-		if b == nil {
-			if s == u.replay && len(s.flight) == 0 && s.cursor < s.limit {
-				s.pass(s.limit) // nothing there travels, or can be read
-				continue
-			}
-			return nil
-		}
-		topic, body := u.topic.events, b.body
-		if u.cfg.Compress && len(body) > compressAbove && u.marks.Stored() > b.pass {
-			if body, err = u.compress(body); err != nil {
-				return err
-			}
-			topic = u.topic.gzip
-		}
-		n, err := l.publish(topic, false, body)
-		if err != nil {
-			return err
-		}
-		b.size, b.body = len(body), nil // the client has it
-		s.published(n, b, time.Now())
-		if s == u.replay {
-			u.tell(func(st *Status) { st.Replayed += uint64(len(b.seqs)) })
-		}
-	}
-	return nil
-}
-
-func (u *Uplink) compress(body []byte) ([]byte, error) {
-	var out bytes.Buffer
-	u.zip.Reset(&out)
-	if _, err := u.zip.Write(body); err != nil {
-		return nil, fmt.Errorf("compress batch: %w", err)
-	}
-	if err := u.zip.Close(); err != nil {
-		return nil, fmt.Errorf("compress batch: %w", err)
-	}
-	return out.Bytes(), nil
 }
 
 // publish sends a message that is not a batch of events.

@@ -122,7 +122,7 @@ func lives(f figures) string {
 	if _, ok := f["live"]; !ok {
 		return ""
 	}
-	return fmt.Sprintf("  live p99 %.1f ms, without a backlog %.1f ms", f["live"], f["idle"])
+	return fmt.Sprintf("  live p50 %.1f, p99 %.1f ms, without a backlog p99 %.1f ms", f["live p50"], f["live"], f["idle"])
 }
 
 // facts says on what it is measured.

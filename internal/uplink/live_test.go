@@ -1,0 +1,170 @@
+package uplink
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/cloud"
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// What happens while a backlog drains comes first, unless something about the
+// same order is still waiting: then it comes in its turn. The back-end has each
+// event once, and those of one order in the order in which they happened.
+func TestLiveOvertakesTheBacklog(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	backend := startBackendOf(t, cloud.BackendConfig{Access: cloud.Access{Broker: broker.URL()}, Prefix: testPrefix})
+	w := newWire(t, broker.URL())
+	j := newMemory()
+	const backlog = 6000
+	for i := range backlog {
+		about(t, j, fmt.Sprintf("old%d", i%1000), i)
+	}
+	u := newUplink(t, j, w.url(), nil)
+	running(t, "uplink", u.Run)
+	until(t, "it drains", func() bool { return u.Status().Confirmed > 0 })
+	n := 0
+	until(t, "live events go first", func() bool {
+		about(t, j, fmt.Sprintf("new%d", n%7), n)
+		about(t, j, fmt.Sprintf("old%d", n%1000), backlog+n)
+		n++
+		return u.Status().Early > 0 || u.Status().Synced >= backlog
+	})
+	until(t, "all is there", func() bool { return u.Status().Synced == j.Stored() })
+	if u.Status().Early == 0 {
+		t.Skip("the backlog was drained before anything could overtake it")
+	}
+	if got, want := count(t, backend), int(j.Stored()); got != want {
+		t.Errorf("%d effects of %d events", got, want)
+	}
+	last := map[string]event.Seq{}
+	var ahead int
+	err := backend.Each(func(e cloud.Effect) error {
+		if e.Live {
+			ahead++
+			if strings.HasPrefix(e.Subject, "old") {
+				t.Errorf("%s overtook its order", e.ID)
+			}
+		}
+		if e.Seq <= last[e.Subject] {
+			t.Errorf("%s: %d after %d", e.Subject, e.Seq, last[e.Subject])
+		}
+		last[e.Subject] = e.Seq
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d new events came early; back-end %+v", ahead, n, backend.Counts())
+}
+
+// look runs lookAhead over a journal and returns what it offers, message by
+// message, until the backlog lane has caught up.
+func look(t *testing.T, j *memory, horizon event.Seq, want int) (messages [][]event.Seq) {
+	t.Helper()
+	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	live := make(chan early)
+	done := make(chan error, 1)
+	go func() { done <- u.lookAhead(t.Context(), horizon, live) }()
+	for n := 0; n < want; {
+		select {
+		case m := <-live:
+			var seqs []event.Seq
+			for i := range m.events {
+				seqs = append(seqs, m.events[i].Seq)
+			}
+			messages = append(messages, seqs)
+			n += len(seqs)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("offered %v", messages)
+		}
+	}
+	u.mu.Lock()
+	u.reached = j.Stored()
+	u.mu.Unlock()
+	about(t, j, "end", 1) // it waits for the journal
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	return messages
+}
+
+// Money goes first, and what it belongs to before it.
+func TestMoneyGoesFirst(t *testing.T) {
+	j := newMemory()
+	about(t, j, "old", 1)
+	add := func(kind event.Kind, class event.Class, payload string) event.Seq {
+		e := payment(1)
+		e.Kind, e.Class, e.Payload, e.Subject = kind, class, []byte(payload), ""
+		r, err := j.Append(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Seq
+	}
+	menu := add("menu_updated", event.Service, `{}`)
+	alert := add(event.SystemAlert, event.Alerts, `{"title":"x","requestId":"r9"}`)
+	order := add(event.OrderCreated, event.Orders, `{"orderId":"o1"}`)
+	other := add(event.OrderCreated, event.Orders, `{"orderId":"o2"}`)
+	paid := add(event.PaymentCompleted, event.Money, `{"orderId":"o1","paymentId":"p1"}`)
+	waits := add(event.OrderUpdated, event.Orders, `{"orderId":"old"}`)
+	got := look(t, j, 1, 5)
+	want := []event.Seq{order, paid, other, alert, menu}
+	if flat := slices.Concat(got...); !slices.Equal(flat, want) || slices.Contains(flat, waits) {
+		t.Errorf("offered %v, want %v", got, want)
+	}
+}
+
+// More than the queue holds goes with the backlog, and so does what follows on
+// the same order.
+func TestLiveQueueIsBounded(t *testing.T) {
+	j := newMemory()
+	about(t, j, "old", 1)
+	for i := range liveQueue + 50 {
+		about(t, j, fmt.Sprintf("o%d", i), 1)
+	}
+	for i := range liveQueue + 50 {
+		about(t, j, fmt.Sprintf("o%d", i), 2)
+	}
+	seen := map[event.Seq]bool{}
+	for _, m := range look(t, j, 1, liveQueue) {
+		if len(m) > liveBatch {
+			t.Errorf("%d events in a message", len(m))
+		}
+		for _, seq := range m {
+			seen[seq] = true
+		}
+	}
+	for i := range liveQueue + 50 {
+		first, second := event.Seq(2+i), event.Seq(2+liveQueue+50+i)
+		if seen[second] && !seen[first] {
+			t.Errorf("the second event of o%d overtook the first", i)
+		}
+	}
+}
+
+func TestKeyFilter(t *testing.T) {
+	f := newKeyFilter()
+	const n = 300_000
+	for i := range n {
+		f.add([]string{fmt.Sprint("in", i)})
+	}
+	for i := range n {
+		if !f.hasAny([]string{"no such key", fmt.Sprint("in", i)}) {
+			t.Fatalf("%d is forgotten", i)
+		}
+	}
+	wrong := 0
+	for i := range n {
+		if f.hasAny([]string{fmt.Sprint("out", i)}) {
+			wrong++
+		}
+	}
+	t.Logf("%d of %d keys are taken for others", wrong, n)
+	if wrong > n/500 {
+		t.Errorf("%d of %d keys are taken for others", wrong, n)
+	}
+}

@@ -1,0 +1,150 @@
+package uplink
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// feeds are what send hears from the goroutines that read the journal.
+type feeds struct {
+	ask  chan<- event.Seq // wait for what comes behind this position
+	more <-chan error     // there is something, or why not
+	live <-chan early     // what may be sent before the backlog
+}
+
+// send is the life of a link that is up. It returns why it ended.
+func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error {
+	s := u.sender
+	u.told = nil
+	if err := u.tellBroker(l, Online); err != nil {
+		return err
+	}
+	status := time.NewTicker(statusEvery)
+	defer status.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	results := make(map[uint64]chan struct{}) // sent, by number; closed at their PUBACK
+	ahead := make(map[uint64]bool)            // live messages without one
+	for asked := false; ; {
+		if err := u.fill(ctx, l); err != nil {
+			return err
+		}
+		if !s.more && len(s.pending) == 0 && !asked {
+			in.ask <- s.read // has room: nothing was asked
+			asked = true
+		}
+		u.observe()
+		timer.Reset(time.Until(u.due()))
+		answers := d.results
+		if len(s.open) >= maxOpen-1 {
+			answers = nil // until a PUBACK makes room
+		}
+		live := in.live
+		if len(ahead) >= liveWindow || s.probing || u.lane() != s {
+			live = nil // nobody is known to listen, or events are held back
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.gone:
+			return l.err
+		case n := <-l.book.acked:
+			s.puback(n, time.Now())
+			if u.replay != nil {
+				u.replay.puback(n, time.Now())
+			}
+			if confirmed, ok := results[n]; ok {
+				close(confirmed)
+				delete(results, n)
+			}
+			delete(ahead, n)
+		case <-d.heard:
+			for _, to := range d.confirmations() {
+				s.through(to, time.Now())
+			}
+		case err := <-in.more:
+			asked = false
+			if err != nil {
+				return fmt.Errorf("%w: wait: %w", errJournal, err)
+			}
+			s.more = true
+		case copies := <-live:
+			n, err := u.sendLive(l, copies)
+			if err != nil {
+				return err
+			}
+			ahead[n] = true
+		case r := <-answers:
+			n, err := l.publish(u.topic.results, false, r.body)
+			if err != nil {
+				return err
+			}
+			s.note(n)
+			results[n] = r.confirmed
+		case <-status.C:
+			u.noteReplay(false)
+			if err := u.tellBroker(l, Online); err != nil {
+				return err
+			}
+		case <-timer.C:
+			if err := u.tickOn(l, time.Now()); err != nil {
+				return err
+			}
+		}
+		if s.cursor != u.saved && time.Since(u.savedAt) >= cursorEvery {
+			if err := u.save(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// fill sends batches while the windows have room.
+func (u *Uplink) fill(ctx context.Context, l *link) error {
+	for s := u.lane(); s != nil && ctx.Err() == nil && s.maySend(); s = u.lane() {
+		b, err := s.next()
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			if s == u.replay && len(s.flight) == 0 && s.cursor < s.limit {
+				s.pass(s.limit) // nothing there travels, or can be read
+				continue
+			}
+			return nil
+		}
+		topic, body := u.topic.events, b.body
+		if u.cfg.Compress && len(body) > compressAbove && u.marks.Stored() > b.pass {
+			if body, err = u.compress(body); err != nil {
+				return err
+			}
+			topic = u.topic.gzip
+		}
+		n, err := l.publish(topic, false, body)
+		if err != nil {
+			return err
+		}
+		b.size, b.body = len(body), nil // the client has it
+		s.published(n, b, time.Now())
+		if s == u.replay {
+			u.tell(func(st *Status) { st.Replayed += uint64(len(b.seqs)) })
+		}
+	}
+	return nil
+}
+
+func (u *Uplink) compress(body []byte) ([]byte, error) {
+	var out bytes.Buffer
+	u.zip.Reset(&out)
+	if _, err := u.zip.Write(body); err != nil {
+		return nil, fmt.Errorf("compress batch: %w", err)
+	}
+	if err := u.zip.Close(); err != nil {
+		return nil, fmt.Errorf("compress batch: %w", err)
+	}
+	return out.Bytes(), nil
+}
