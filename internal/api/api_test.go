@@ -214,6 +214,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /api/v1/terminals": office,
 		"GET /api/v1/status":    office, "GET /api/v1/events": office,
 		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
+		"GET /api/v1/events/parked": office, "POST /api/v1/events/parked/{seq}/{decision}": operator,
 		"GET /api/v1/journal/stats": operator, "GET /api/v1/journal/export": operator,
 		"GET /api/v1/journal/backup": operator, "POST /api/v1/journal/compact": operator,
 		"GET /debug/pprof/": operator, "GET /debug/pprof/profile": operator,
@@ -230,7 +231,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		if r.pattern == "GET /api/v1/events/tail" {
 			continue // allowed callers would wait for ever; it has its own test
 		}
-		method, path, _ := strings.Cut(strings.NewReplacer("{id}", "1", "{venueId}", "v1", "{requestId}", "r", "{terminalId}", "t").Replace(r.pattern), " ")
+		method, path, _ := strings.Cut(strings.NewReplacer("{id}", "1", "{seq}", "1", "{decision}", "retry", "{venueId}", "v1", "{requestId}", "r", "{terminalId}", "t").Replace(r.pattern), " ")
 		body := `{"event":"payment_completed","payload":{}}`
 
 		if got, _ := ask(t, lan, method, path, "", body); (got == http.StatusOK) != (rule == public) {

@@ -64,3 +64,24 @@ func TestLiveLaneIsAsDescribed(t *testing.T) {
 		t.Errorf("an early copy says what is before it: %s", message)
 	}
 }
+
+// TestTelemetryIsAsDescribed holds what a real box tells of itself against the
+// document.
+func TestTelemetryIsAsDescribed(t *testing.T) {
+	s, err := spec.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemas := ReadSchemas(t, s.Document(""))
+	broker := StartMosquitto(t, MosquittoConfig{})
+	heard := heardOn(t, broker, venueTopics+"/boxes/b1/telemetry")
+	StartBox(t, BoxConfig{Broker: broker.URL()})
+	Eventually(t, 20*time.Second, "telemetry", func() bool { return len(heard()) > 0 })
+	message := heard()[0]
+	if err := schemas.Check("mqtt.telemetry", []byte(message)); err != nil {
+		t.Errorf("%s: %v", message, err)
+	}
+	if !strings.Contains(message, `"level":"ok"`) {
+		t.Errorf("telemetry %s", message)
+	}
+}

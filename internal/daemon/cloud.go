@@ -30,6 +30,43 @@ func (r remote) Now() time.Time { return r.d.clock.Now() }
 
 func (r remote) Report() any { return r.d.Status() }
 
+// telemetry is what the back-end gets every minute. Field names are a contract.
+type telemetry struct {
+	At          time.Time   `json:"at"`
+	UptimeMs    int64       `json:"uptimeMs"`
+	Backlog     api.Backlog `json:"backlog"`
+	Parked      int         `json:"parked"`
+	Clients     int         `json:"clients"`
+	Terminals   online      `json:"terminals"`
+	Level       string      `json:"level"` // what is given up for want of room
+	Disk        room        `json:"disk"`
+	Temperature *float64    `json:"temperature,omitempty"` // °C of the processor
+	Clock       timekeeping `json:"clock"`
+	Problems    int         `json:"problems"`
+}
+
+type online struct {
+	Online int `json:"online"`
+}
+
+type room struct {
+	FreeBytes  uint64 `json:"freeBytes"`
+	TotalBytes uint64 `json:"totalBytes"`
+}
+
+type timekeeping struct {
+	Trusted bool `json:"trusted"`
+}
+
+func (d *Daemon) telemetry() any {
+	st := d.Status()
+	return telemetry{
+		At: st.Clock.Now, UptimeMs: st.UptimeMs, Backlog: st.Journal.Backlog, Parked: st.Uplink.Parked,
+		Clients: st.LAN.Clients, Terminals: online{st.LAN.Terminals}, Level: st.Journal.Level,
+		Disk: room(st.Disk), Temperature: temperature(), Clock: timekeeping{st.Clock.Trusted}, Problems: len(st.Problems),
+	}
+}
+
 func (r remote) SetLogLevel(level slog.Level) {
 	r.d.log.Info("log level set by the cloud", "level", level)
 	r.level.Set(level)

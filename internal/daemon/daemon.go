@@ -142,7 +142,7 @@ func openState(cfg config.Config, log *slog.Logger) (identity, *journal.Journal,
 
 func (d *Daemon) uplinkConfig() uplink.Config {
 	c := uplinkConfig(d.cfg, d.id.Box)
-	c.LANAddrs = d.lanAddresses
+	c.LANAddrs, c.Telemetry = d.lanAddresses, d.telemetry
 	return c
 }
 

@@ -1,6 +1,10 @@
 package daemon
 
 import (
+	"os"
+	"strconv"
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
@@ -22,4 +26,19 @@ func clockSynchronised() bool {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
+}
+
+// temperature returns that of the first thermal zone, the processor's on a
+// Raspberry Pi, in °C; nil if there is none.
+func temperature() *float64 {
+	raw, err := os.ReadFile("/sys/class/thermal/thermal_zone0/temp")
+	if err != nil {
+		return nil
+	}
+	milli, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return nil
+	}
+	celsius := float64(milli) / 1000
+	return &celsius
 }

@@ -82,6 +82,10 @@ type Config struct {
 	// before sending again; doubled each time up to 60 s. Default 2 s.
 	ConfirmWait time.Duration
 
+	// Telemetry returns the counters that go up every minute; it encodes to
+	// JSON. May be nil; must not block for long.
+	Telemetry func() any
+
 	// LANAddrs returns the addresses at which terminals reach the box, for the
 	// status. May be nil; must not block for long.
 	LANAddrs func() []string
@@ -104,14 +108,15 @@ const (
 	farewellTimeout  = 1500 * time.Millisecond
 	stopTimeout      = 5 * time.Second // for the library to end its goroutines
 
-	cursorEvery  = 100 * time.Millisecond // a cursor move costs an fsync
-	statusEvery  = 2 * time.Second
-	rewindEvery  = time.Second // on a hint from the back-end
-	watchAgain   = time.Second // if the journal has more and gives nothing
-	confirmMax   = 60 * time.Second
-	steadyAfter  = 30 * time.Second // a link this old resets the retry pause
-	cursorName   = "uplink"
-	clientPrefix = "avoqado-edge-"
+	cursorEvery    = 100 * time.Millisecond // a cursor move costs an fsync
+	statusEvery    = 2 * time.Second
+	telemetryEvery = time.Minute
+	rewindEvery    = time.Second // on a hint from the back-end
+	watchAgain     = time.Second // if the journal has more and gives nothing
+	confirmMax     = 60 * time.Second
+	steadyAfter    = 30 * time.Second // a link this old resets the retry pause
+	cursorName     = "uplink"
+	clientPrefix   = "avoqado-edge-"
 )
 
 var (
@@ -223,15 +228,15 @@ func (c *Config) password() (string, error) {
 
 // topics are the names of one box's topics.
 type topics struct {
-	events, gzip, live, acks, status, commands, results string // of this box
-	broadcasts, config                                  string // of the venue
+	events, gzip, live, acks, status, telemetry, commands, results string // of this box
+	broadcasts, config                                             string // of the venue
 }
 
 func (c *Config) topics() topics {
 	box := c.Prefix + "/boxes/" + c.Box
 	return topics{
 		events: box + "/events", gzip: box + "/events/gzip", live: box + "/events/live", acks: box + "/acks",
-		status: box + "/status", commands: box + "/commands", results: box + "/commands/results",
+		status: box + "/status", telemetry: box + "/telemetry", commands: box + "/commands", results: box + "/commands/results",
 		broadcasts: c.Prefix + "/broadcasts", config: c.Prefix + "/config",
 	}
 }

@@ -35,8 +35,13 @@ type listener struct {
 
 func listen(t *testing.T, broker string) *listener {
 	t.Helper()
+	return listenAs(t, broker, "listener")
+}
+
+func listenAs(t *testing.T, broker, client string) *listener {
+	t.Helper()
 	l := &listener{said: map[string][]string{}}
-	o := mqtt.NewClientOptions().AddBroker(broker).SetClientID("listener").SetDefaultPublishHandler(
+	o := mqtt.NewClientOptions().AddBroker(broker).SetClientID(client).SetDefaultPublishHandler(
 		func(_ mqtt.Client, m mqtt.Message) {
 			l.mu.Lock()
 			defer l.mu.Unlock()

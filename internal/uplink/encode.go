@@ -15,8 +15,21 @@ import (
 type encoder struct {
 	source string // "/venues/<v>/boxes/<b>"
 
-	// parked says which events are kept out of the line; nil: none.
-	parked func(event.Seq) bool
+	// parking says which events are kept out of the line; nil: none.
+	parking *parking
+}
+
+// before returns what may be called the event sent before.
+func (c *encoder) before(last place) place {
+	if c.parking == nil {
+		return last
+	}
+	return c.parking.maySay(last)
+}
+
+// sends reports whether an event goes to the cloud from its place.
+func (c *encoder) sends(e *event.Event) bool {
+	return travels(e) && (c.parking == nil || !c.parking.has(e.Seq))
 }
 
 // place is where an event stands; the zero place is nowhere.
@@ -133,7 +146,7 @@ func (c *encoder) take(events []event.Event, previous place, maxBytes int) (*bat
 	used := 0
 	for i := range events {
 		e := &events[i]
-		if travels(e) && (c.parked == nil || !c.parked(e.Seq)) {
+		if c.sends(e) {
 			if len(b.seqs) == maxBatchEvents || len(b.seqs) > 0 && e.Epoch != b.epoch {
 				break
 			}

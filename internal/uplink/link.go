@@ -220,6 +220,12 @@ func (l *link) ended(reported error) error {
 	}
 }
 
+// mention hands a QoS 0 message to the library, at most once, for what is worth
+// nothing later. It returns within [handover].
+func (l *link) mention(topic string, body []byte) {
+	l.client.Publish(topic, 0, false, body)
+}
+
 // cut drops the connection without a farewell.
 func (l *link) cut(cause error) {
 	l.mu.Lock()

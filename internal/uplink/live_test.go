@@ -168,3 +168,19 @@ func TestKeyFilter(t *testing.T) {
 		t.Errorf("%d of %d keys are taken for others", wrong, n)
 	}
 }
+
+// Counters go up at connect, for who listens then, and are not kept.
+func TestTelemetry(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	heard := listen(t, broker.URL())
+	u := newUplink(t, newMemory(), broker.URL(), func(c *Config) {
+		c.Telemetry = func() any { return map[string]any{"backlog": map[string]int{"events": 2}} }
+	})
+	running(t, "uplink", u.Run)
+	until(t, "it is heard", func() bool { return heard.last("/boxes/b1/telemetry") == `{"backlog":{"events":2}}` })
+	late := listenAs(t, broker.URL(), "late")
+	until(t, "the retained status is there", func() bool { return late.last("/boxes/b1/status") != "" })
+	if got := late.last("/boxes/b1/telemetry"); got != "" {
+		t.Errorf("telemetry was kept: %s", got)
+	}
+}

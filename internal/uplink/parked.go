@@ -17,8 +17,9 @@ import (
 const (
 	parkedSpace  = "parked"
 	settledSpace = "settled"
-	parkedMax    = 1000 // events that wait for an operator
-	settledKept  = 200  // of what operators decided
+	heldNote     = "lastHeld" // in noteSpace: the last event that was kept behind another
+	parkedMax    = 1000       // events that wait for an operator
+	settledKept  = 200        // of what operators decided
 
 	// againPrefix begins the DedupKey of an event that an operator has sent
 	// again, so that one decision puts it into the journal once.
@@ -83,6 +84,10 @@ type parking struct {
 	list    map[event.Seq]*Parked
 	held    map[string]event.Seq // key → the refused event that holds it
 	settled uint64               // the last number
+
+	// lastHeld is the last event that ever waited behind another. Events up to
+	// there may never have been sent from their place.
+	lastHeld event.Seq
 }
 
 func loadParking(notes Notes) (*parking, error) {
@@ -99,6 +104,14 @@ func loadParking(notes Notes) (*parking, error) {
 		p.list[e.Event.Seq] = &e
 	}
 	p.hold()
+	if all, err = notes.All(noteSpace); err != nil {
+		return nil, fmt.Errorf("read last event held: %w", err)
+	}
+	if raw, known := all[heldNote]; known {
+		if err := json.Unmarshal(raw, &p.lastHeld); err != nil {
+			return nil, fmt.Errorf("read last event held: %w", err)
+		}
+	}
 	if all, err = notes.All(settledSpace); err != nil {
 		return nil, fmt.Errorf("read settled events: %w", err)
 	}
@@ -143,6 +156,12 @@ func (p *parking) park(e *event.Event, reason string, behind event.Seq) error {
 	if err != nil {
 		return fmt.Errorf("encode parked event: %w", err)
 	}
+	if behind > 0 && e.Seq > p.lastHeld { // first: it is a bound, and too high does no harm
+		if err := p.notes.Put(noteSpace, map[string][]byte{heldNote: fmt.Appendf(nil, "%d", e.Seq)}); err != nil {
+			return fmt.Errorf("%w: park event: %w", errJournal, err)
+		}
+		p.lastHeld = e.Seq
+	}
 	if err := p.notes.Put(parkedSpace, map[string][]byte{parkedKey(e.Seq): raw}); err != nil {
 		return fmt.Errorf("%w: park event: %w", errJournal, err)
 	}
@@ -152,6 +171,18 @@ func (p *parking) park(e *event.Event, reason string, behind event.Seq) error {
 }
 
 func parkedKey(s event.Seq) string { return fmt.Sprintf("%020d", s) }
+
+// maySay returns the place as what was sent last before what comes next, or
+// nowhere if it may be an event that was kept back: a back-end that is told of a
+// predecessor which it never got would wait for it for ever.
+func (p *parking) maySay(last place) place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last.seq <= p.lastHeld {
+		return place{}
+	}
+	return last
+}
 
 // count returns how many events are parked.
 func (p *parking) count() int {

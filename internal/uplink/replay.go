@@ -90,7 +90,7 @@ func (u *Uplink) lane() *sender {
 // something asks again.
 func newReplay(u *Uplink, next event.Seq) *sender {
 	s := &sender{journal: u.journal, enc: u.sender.enc, mode: Broker, cursor: next - 1}
-	s.anchor = lastTravelled(u.journal, s.cursor)
+	s.anchor = s.enc.before(lastTravelled(u.journal, s.cursor))
 	s.sent = place{s.anchor.epoch, s.cursor}
 	s.connected()
 	return s

@@ -3,6 +3,7 @@ package uplink
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -25,6 +26,11 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 	}
 	status := time.NewTicker(statusEvery)
 	defer status.Stop()
+	if err := u.measure(l); err != nil {
+		return err
+	}
+	telemetry := time.NewTicker(telemetryEvery)
+	defer telemetry.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	results := make(map[uint64]chan struct{}) // sent, by number; closed at their PUBACK
@@ -90,6 +96,10 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 			if err := u.tellBroker(l, Online); err != nil {
 				return err
 			}
+		case <-telemetry.C:
+			if err := u.measure(l); err != nil {
+				return err
+			}
 		case <-timer.C:
 			if err := u.tickOn(l, time.Now()); err != nil {
 				return err
@@ -101,6 +111,20 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 			}
 		}
 	}
+}
+
+// measure sends the counters of now. They are never kept: who was away gets the
+// next ones.
+func (u *Uplink) measure(l *link) error {
+	if u.cfg.Telemetry == nil {
+		return nil
+	}
+	body, err := json.Marshal(u.cfg.Telemetry())
+	if err != nil {
+		return fmt.Errorf("encode telemetry: %w", err)
+	}
+	l.mention(u.topic.telemetry, body)
+	return nil
 }
 
 // fill sends batches while the windows have room.

@@ -74,7 +74,7 @@ type lost interface {
 
 func newSender(j Journal, mode Confirmation, wait time.Duration, enc encoder) *sender {
 	s := &sender{journal: j, enc: enc, mode: mode, wait: wait, cursor: j.Cursor(cursorName)}
-	s.anchor = lastTravelled(j, s.cursor)
+	s.anchor = enc.before(lastTravelled(j, s.cursor))
 	s.sent = place{s.anchor.epoch, s.cursor}
 	s.connected()
 	return s

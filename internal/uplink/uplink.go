@@ -123,7 +123,7 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 	if err != nil {
 		return nil, err
 	}
-	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box, parked: parking.has}
+	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box, parking: parking}
 	s := newSender(journal, cfg.Confirm, cfg.ConfirmWait, enc)
 	s.detain = parking.detain
 	zip, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
