@@ -30,6 +30,7 @@ type BoxConfig struct {
 	Broker   string // URL; empty: no cloud
 	Confirm  string // backend or broker; empty: backend
 	Compress bool   // of backlogs
+	Live     bool   // what happens now before them
 	Extra    string // more lines of YAML, such as "discovery: {mode: auto}"
 	Env      []string
 }
@@ -71,7 +72,7 @@ func NewBox(t testing.TB, cfg BoxConfig) *Box {
 	}
 	uplink := ""
 	if cfg.Broker != "" {
-		uplink = fmt.Sprintf("uplink: {brokers: [%q], confirm: %s, compress: %t}\n", cfg.Broker, cfg.Confirm, cfg.Compress)
+		uplink = fmt.Sprintf("uplink: {brokers: [%q], confirm: %s, compress: %t, live: %t}\n", cfg.Broker, cfg.Confirm, cfg.Compress, cfg.Live)
 	}
 	extra := cfg.Extra
 	if !strings.Contains(extra, "discovery:") {

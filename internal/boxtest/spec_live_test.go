@@ -23,7 +23,7 @@ func TestLiveLaneIsAsDescribed(t *testing.T) {
 	schemas := ReadSchemas(t, s.Document(""))
 	broker := StartMosquitto(t, MosquittoConfig{})
 	early := heardOn(t, broker, venueTopics+"/boxes/b1/events/live")
-	box := StartBox(t, BoxConfig{Broker: broker.URL()})
+	box := StartBox(t, BoxConfig{Broker: broker.URL(), Live: true})
 	sell(t, box, "backlog", 3000, nil)
 	pos, err := simulate.Dial(t.Context(), simulate.ClientConfig{URL: box.URL(), Auth: map[string]any{"token": box.Token(event.Manager, "m9", "")}})
 	if err != nil {

@@ -96,6 +96,7 @@ type Uplink struct {
 	ProxyFile    string
 	Probe        string // http:// URL that tells a captive portal; empty: none
 	Compress     bool
+	Live         bool
 	KeepAlive    time.Duration
 }
 

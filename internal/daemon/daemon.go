@@ -154,7 +154,7 @@ func uplinkConfig(cfg config.Config, box string) uplink.Config {
 		Username: u.Username, Password: u.Password.Reveal(), PasswordFile: u.PasswordFile,
 		CAFile: u.CAFile, CertFile: u.CertFile, KeyFile: u.KeyFile,
 		Proxy: u.Proxy.Reveal(), Probe: u.Probe, Built: buildTime(), ClockSynced: clockKnown(),
-		Compress: u.Compress, KeepAlive: u.KeepAlive,
+		Compress: u.Compress, Live: u.Live, KeepAlive: u.KeepAlive,
 	}
 }
 

@@ -70,6 +70,10 @@ type Config struct {
 	// Compress sends large batches of a backlog gzipped.
 	Compress bool
 
+	// Live sends what happens now before the backlog, as early copies on a topic
+	// of its own.
+	Live bool
+
 	// KeepAlive is how soon a dead link is noticed, 1 s to 1 h; default 30 s. A
 	// silent one is asked for a sign of life after a third of it.
 	KeepAlive time.Duration

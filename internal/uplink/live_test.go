@@ -23,7 +23,7 @@ func TestLiveOvertakesTheBacklog(t *testing.T) {
 	for i := range backlog {
 		about(t, j, fmt.Sprintf("old%d", i%1000), i)
 	}
-	u := newUplink(t, j, w.url(), nil)
+	u := newUplink(t, j, w.url(), func(c *Config) { c.Live = true })
 	running(t, "uplink", u.Run)
 	until(t, "it drains", func() bool { return u.Status().Confirmed > 0 })
 	n := 0

@@ -277,6 +277,9 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	u.remember(broker, l.resumed)
 	u.observe()
 	all.Go(func() {
+		if !u.cfg.Live {
+			return
+		}
 		if err := u.scout(work, live); err != nil && work.Err() == nil {
 			l.cut(err)
 		}

@@ -167,7 +167,7 @@ func box(s settings, state string, port int, confirm string, compress bool) (*ch
 	}
 	config := state + ".yaml"
 	text := fmt.Sprintf("box: {id: b1, venue: %s}\nstate_dir: %q\nsocket: %q\nlan: {listen: \"127.0.0.1:%d\"}\n"+
-		"uplink: {brokers: [\"tcp://127.0.0.1:%d\"], confirm: %s, compress: %t}\n"+
+		"uplink: {brokers: [\"tcp://127.0.0.1:%d\"], confirm: %s, compress: %t, live: true}\n"+
 		"limits: {max_events_per_window: 0, max_events_per_address: 0}\ndiscovery: {mode: off}\nlog: {level: error}\n",
 		venue, state, state+".sock", lan, port, confirm, compress)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
