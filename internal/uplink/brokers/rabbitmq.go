@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -117,6 +118,19 @@ func (r *RabbitMQ) Start() {
 	r.node = run(r.t, cmd)
 	r.node.listening(r.mqtt)
 	r.node.listening(r.amqp)
+	// It names its quorum queues in a file that it writes half a second later. One
+	// whose name a power cut took is there and takes nothing, for ever: no
+	// publisher is confirmed any more.
+	Until(r.t, "the queue of events has its name on disk", func() bool {
+		names, _ := filepath.Glob(filepath.Join(r.dir, "*", "quorum", "*", "names.dets"))
+		for _, path := range names {
+			raw, err := os.ReadFile(path)
+			if err == nil && bytes.Contains(raw, []byte("avoqado_"+EventsQueue)) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // Kill ends the node as a power cut does.
