@@ -124,7 +124,7 @@ func (r *rig) startBox() (stop func()) {
 		Brokers: r.broker.URLs(), CAFile: r.broker.CAFile(), Username: brokers.Box, Password: brokers.Password,
 		Venue: brokers.Venue, Box: brokers.Box, Version: "test",
 		RetryMin: 20 * time.Millisecond, RetryMax: time.Second, KeepAlive: 5 * time.Second, ConfirmWait: time.Second,
-		Compress: r.compress,
+		Compress: r.compress, Live: true,
 	}, r.journal, r.journal, r.journal, r.box, testLog(r.t))
 	r.must(err)
 	r.uplink = u
