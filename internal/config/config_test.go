@@ -125,7 +125,7 @@ func TestEveryKey(t *testing.T) {
 		"uplink.confirm": "broker", "uplink.username": "box_1", "uplink.password": "0123",
 		"uplink.password_file": held, "uplink.ca_file": pem, "uplink.cert_file": pem, "uplink.key_file": pem,
 		"uplink.proxy": "http://box:pw@proxy.example:3128", "uplink.proxy_file": writeAs(t, "proxy", "http://prx.example:3128\n", 0o600),
-		"uplink.probe": "http://check.example/204", "uplink.compress": "true", "uplink.live": "true", "uplink.keepalive": "60s",
+		"uplink.probe": "http://check.example/204", "uplink.compress": "true", "uplink.live": "false", "uplink.keepalive": "60s",
 		"journal.segment_bytes": "1MiB", "journal.retain_for": "24h", "journal.retain_bytes": "2GiB",
 		"journal.max_bytes": "4GiB", "journal.max_events": "5000000", "journal.ballast_bytes": "8MiB",
 		"storage.endurance": "30TB",

@@ -138,7 +138,7 @@ func keys() []key {
 			bind: func(c *Config) value { return str(&c.Uplink.ProxyFile, absolute) },
 		},
 		{path: "uplink.probe", bind: func(c *Config) value { return str(&c.Uplink.Probe, probeURL) }},
-		{path: "uplink.live", fallback: "false", bind: func(c *Config) value { return flag(&c.Uplink.Live) }},
+		{path: "uplink.live", fallback: "true", bind: func(c *Config) value { return flag(&c.Uplink.Live) }},
 		{path: "uplink.compress", fallback: "false", bind: func(c *Config) value { return flag(&c.Uplink.Compress) }},
 		// Below 5 s a mobile uplink is dropped for nothing; above 10 min a dead
 		// one goes unnoticed for longer than routers keep their NAT entries.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -55,10 +56,16 @@ func ParseObject(raw []byte) (Object, error) {
 	if !utf8.Valid(raw) {
 		return Object{}, errors.New("payload is not valid UTF-8")
 	}
-	o := Object{raw: raw}
+	o := Object{raw: raw, members: make([]member, 0, 12)}
 	s := scanner{b: raw}
-	end, err := s.object(0, 1, func(key string, start, end int) {
-		o.members = append(o.members, member{key, start, end})
+	text := string(raw) // of which the names are parts
+	end, err := s.object(0, 1, func(at, nameEnd, start, end int) (err error) {
+		name := text[at+1 : nameEnd-1]
+		if strings.IndexByte(name, '\\') >= 0 {
+			name, err = unquote(raw[at:nameEnd])
+		}
+		o.members = append(o.members, member{name, start, end})
+		return err
 	})
 	if err != nil {
 		return Object{}, err
@@ -348,7 +355,7 @@ func (s *scanner) value(i, depth int) (int, error) {
 	return 0, s.fail(i, "a value")
 }
 
-func (s *scanner) object(i, depth int, found func(key string, start, end int)) (int, error) {
+func (s *scanner) object(i, depth int, found func(at, nameEnd, start, end int) error) (int, error) {
 	if s.tooDeep(depth) {
 		return 0, ErrTooDeep
 	}
@@ -374,11 +381,9 @@ func (s *scanner) object(i, depth int, found func(key string, start, end int)) (
 			return 0, err
 		}
 		if found != nil {
-			name, err := unquote(s.b[i:nameEnd])
-			if err != nil {
-				return 0, fmt.Errorf("member name at byte %d: %w", i, err)
+			if err := found(i, nameEnd, start, end); err != nil {
+				return 0, err
 			}
-			found(name, start, end)
 		}
 		i = s.space(end)
 		if i < len(s.b) && s.b[i] == '}' {

@@ -141,15 +141,23 @@ func verify(record []byte, seq event.Seq) error {
 // the record lies in a mapped page that may be gone a moment later.
 func decode(record []byte, seq event.Seq, epoch event.Epoch) (event.Event, error) {
 	e := event.Event{Epoch: epoch, Seq: seq}
-	err := fields(record, func(tag byte, value []byte) {
-		a := &e.Audience
+	body := record[lengthSize+headSize:]
+	texts := string(body[:payloadAt(body)]) // one copy, of which they are parts
+	text := func(at, end int) string {
+		if end > len(texts) { // behind the payload, where encode puts none
+			return string(body[at:end])
+		}
+		return texts[at:end]
+	}
+	err := fields(body, func(tag byte, at, end int) {
+		a, value := &e.Audience, body[at:end]
 		switch tag {
 		case tagID:
-			e.ID = event.ID(value)
+			e.ID = event.ID(text(at, end))
 		case tagUUID:
 			e.ID = uuidText(value)
 		case tagKind:
-			e.Kind = event.Kind(value)
+			e.Kind = event.Kind(text(at, end))
 		case tagOrigin:
 			e.Origin = event.Origin(firstByte(value))
 		case tagClass:
@@ -157,35 +165,35 @@ func decode(record []byte, seq event.Seq, epoch event.Epoch) (event.Event, error
 		case tagTime:
 			e.Time = getTime(value)
 		case tagSubject:
-			e.Subject = string(value)
+			e.Subject = text(at, end)
 		case tagActor:
-			e.Actor = string(value)
+			e.Actor = text(at, end)
 		case tagRole:
-			e.Role = event.Role(value)
+			e.Role = event.Role(text(at, end))
 		case tagTerminal:
-			e.Terminal = string(value)
+			e.Terminal = text(at, end)
 		case tagCorrelationID:
-			e.CorrelationID = string(value)
+			e.CorrelationID = text(at, end)
 		case tagVenue:
 			a.Venue = true
 		case tagTable:
-			a.Tables = append(a.Tables, string(value))
+			a.Tables = append(a.Tables, text(at, end))
 		case tagOrder:
-			a.Orders = append(a.Orders, string(value))
+			a.Orders = append(a.Orders, text(at, end))
 		case tagAudienceRole:
-			a.Roles = append(a.Roles, event.Role(value))
+			a.Roles = append(a.Roles, event.Role(text(at, end)))
 		case tagUser:
-			a.Users = append(a.Users, string(value))
+			a.Users = append(a.Users, text(at, end))
 		case tagAudienceTerminal:
-			a.Terminals = append(a.Terminals, string(value))
+			a.Terminals = append(a.Terminals, text(at, end))
 		case tagExcept:
-			a.Except = append(a.Except, event.Role(value))
+			a.Except = append(a.Except, event.Role(text(at, end)))
 		case tagSender:
-			e.Sender = string(value)
+			e.Sender = text(at, end)
 		case tagExpires:
 			e.Expires = getTime(value)
 		case tagDedupKey:
-			e.DedupKey = string(value)
+			e.DedupKey = text(at, end)
 		case tagDigest:
 			e.Digest = getUint64(value)
 		case tagPayload:
@@ -199,24 +207,39 @@ func decode(record []byte, seq event.Seq, epoch event.Epoch) (event.Event, error
 // nil if it has none. The result lies in the record's memory.
 func field(record []byte, want byte) []byte {
 	var found []byte
-	_ = fields(record, func(tag byte, value []byte) { // a bad tail hides no earlier field
+	body := record[lengthSize+headSize:]
+	_ = fields(body, func(tag byte, at, end int) { // a bad tail hides no earlier field
 		if tag == want {
-			found = value
+			found = body[at:end]
 		}
 	})
 	return found
 }
 
-func fields(record []byte, each func(tag byte, value []byte)) error {
-	b := record[lengthSize+headSize:]
-	for len(b) > 0 {
-		n, w := binary.Uvarint(b[1:])
-		if w <= 0 || n > uint64(len(b)-1-w) {
+// payloadAt returns where the payload begins in a record's fields, their length
+// if there is none.
+func payloadAt(body []byte) int {
+	begin := len(body)
+	_ = fields(body, func(tag byte, at, _ int) {
+		if tag == tagPayload {
+			begin = at
+		}
+	})
+	return begin
+}
+
+// fields calls each with the tag of every field of a record, and where in body
+// its value stands.
+func fields(body []byte, each func(tag byte, at, end int)) error {
+	for next := 0; next < len(body); {
+		n, w := binary.Uvarint(body[next+1:])
+		at := next + 1 + w
+		if w <= 0 || n > uint64(len(body)-at) {
 			return errRecord
 		}
-		end := 1 + w + int(n)
-		each(b[0], b[1+w:end])
-		b = b[end:]
+		tag := body[next]
+		next = at + int(n)
+		each(tag, at, next)
 	}
 	return nil
 }

@@ -153,7 +153,9 @@ func batchRecords(first event.Seq, batch []byte, fn func(seq event.Seq, record [
 // within the bounds; at least one, or an error. A range at the front that
 // cannot be read is a *LostError; one behind readable events ends the result.
 func (s *segment) read(from, limit event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
-	var events []event.Event
+	const usual = 256                                                                              // bytes of an event
+	room := min(uint64(limit-from)+1, uint64(max(maxEvents, 0)), uint64(max(maxBytes, 0))/usual+1) //nolint:gosec // none is negative
+	events := make([]event.Event, 0, room)
 	var lost *LostError
 	next := from
 	full := func() bool { return len(events) >= maxEvents || maxBytes <= 0 }

@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -44,7 +43,8 @@ func (c *encoder) appendEvent(b []byte, e *event.Event, previous place) []byte {
 	b = append(b, `{"specversion":"1.0","id":`...)
 	b = appendString(b, string(e.ID))
 	b = appendMember(b, "source", c.source)
-	b = appendMember(b, "type", "io.avoqado."+string(e.Kind))
+	b = append(b, `,"type":"io.avoqado.`...)
+	b = append(appendEscaped(b, string(e.Kind)), '"')
 	b = appendMember(b, "subject", e.Subject)
 	b = append(b, `,"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
@@ -71,7 +71,15 @@ func (c *encoder) appendEvent(b []byte, e *event.Event, previous place) []byte {
 }
 
 // appendSeq writes a position so that text order is number order.
-func appendSeq(b []byte, s event.Seq) []byte { return fmt.Appendf(b, "%020d", s) }
+func appendSeq(b []byte, s event.Seq) []byte {
+	const zeros = "00000000000000000000"
+	b = append(b, zeros...)
+	for i := len(b) - 1; s > 0; i-- {
+		b[i] = byte('0' + s%10)
+		s /= 10
+	}
+	return b
+}
 
 // appendMember appends a string member, or nothing if the value is empty.
 func appendMember(b []byte, key, value string) []byte {
@@ -87,19 +95,24 @@ func appendMember(b []byte, key, value string) []byte {
 // appendString appends a JSON string. Bytes that are not UTF-8 become U+FFFD:
 // one odd identifier must not make a whole batch unreadable.
 func appendString(b []byte, s string) []byte {
+	return append(appendEscaped(append(b, '"'), s), '"')
+}
+
+func appendEscaped(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
-	b = append(b, '"')
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
+		case plain(c):
+			from := i
+			for i++; i < len(s) && plain(s[i]); i++ {
+			}
+			b = append(b, s[from:i]...)
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 			i++
 		case c < 0x20:
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-			i++
-		case c < utf8.RuneSelf:
-			b = append(b, c)
 			i++
 		default:
 			r, n := utf8.DecodeRuneInString(s[i:])
@@ -107,8 +120,11 @@ func appendString(b []byte, s string) []byte {
 			i += n
 		}
 	}
-	return append(b, '"')
+	return b
 }
+
+// plain reports whether a byte stands for itself in a JSON string.
+func plain(c byte) bool { return c >= 0x20 && c < utf8.RuneSelf && c != '"' && c != '\\' }
 
 // travels reports whether an event goes to the cloud at all: what came from
 // there does not go back, and volatile kinds are telemetry.
@@ -141,7 +157,10 @@ func (c *encoder) take(events []event.Event, previous place, maxBytes int) (*bat
 	for i := range events {
 		size += len(events[i].Payload) + 512
 	}
-	b := &batch{body: make([]byte, 0, min(size, maxBytes+4096))}
+	b := &batch{
+		body: make([]byte, 0, min(size, maxBytes+4096)),
+		seqs: make([]event.Seq, 0, min(len(events), maxBatchEvents)),
+	}
 	b.body = append(b.body, '[')
 	used := 0
 	for i := range events {

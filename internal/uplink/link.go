@@ -24,6 +24,7 @@ const subscriptions = 4
 // publishes nobody confirmed, so it is never let to reconnect.
 type link struct {
 	client mqtt.Client
+	number uint64 // of the links of this process; set by serve
 	log    *slog.Logger
 	book   *ackBook
 

@@ -12,40 +12,49 @@ import (
 )
 
 const (
-	behindBy   = 2 * maxBatchEvents // events that make a backlog: two batches more than is sent
-	liveQueue  = 256                // live events that wait for their turn
-	liveBatch  = 32                 // of them in one message
-	liveBytes  = 32 << 10
-	liveWindow = 4 // live messages without a PUBACK
-	livePause  = 5 * time.Millisecond
-	livePatch  = 1 << 20          // bytes of the filter
-	liveFor    = 10 * time.Second // what is younger when the backlog is found is live, too
+	behindBy    = 2 * maxBatchEvents // events that make a backlog: two batches more than is sent
+	liveQueue   = 256                // live events that wait for their turn
+	liveBatch   = 32                 // of them in one message
+	liveBytes   = 32 << 10
+	liveWindow  = 4 // live messages without a PUBACK
+	livePause   = 5 * time.Millisecond
+	livePatch   = 1 << 20          // bytes of the filter
+	liveStrikes = 3                // links in a row that ended with copies on their way and took none
+	liveFor     = 10 * time.Second // what is younger when the backlog is found is live, too
 )
 
 // early are live events on their way to the sender: copies of what the backlog
 // lane will bring in its turn. A copy that is lost is no loss.
 type early struct {
+	link   uint64 // that they are for
 	events []event.Event
 }
 
-// scout looks ahead while there is a backlog: what happens now is offered to
-// send, before the backlog, unless something about the same order, payment,
-// table or terminal is still in it. It ends with ctx, then perhaps with an error
-// of the journal. Any other error ends the link.
-func (u *Uplink) scout(ctx context.Context, live chan<- early) error {
+// scout looks ahead while there is a backlog: what happens now is offered to the
+// link there is, before the backlog, unless something about the same order,
+// payment, table or terminal is still in it. What a backlog is about is learnt
+// while it grows, so that a link that comes up finds it known. It ends with ctx.
+func (u *Uplink) scout(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for ctx.Err() == nil {
 		stored := u.marks.Stored()
+		var err error
 		if !u.behind(stored) {
-			if err := u.journal.Wait(ctx, stored); err != nil {
-				return fmt.Errorf("%w: wait: %w", errJournal, err)
-			}
+			err = u.journal.Wait(ctx, stored)
+		} else {
+			err = (&lookout{u: u, waiting: newKeyFilter()}).run(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if err := u.lookAhead(ctx, stored, live); err != nil {
-			return fmt.Errorf("%w: look ahead: %w", errJournal, err)
+		u.log.Warn("what happens now waits for the backlog: it could not be read", "err", err)
+		pause.Reset(watchAgain)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
 		}
 	}
-	return nil
 }
 
 // behind reports whether what is sent is a backlog away from a position.
@@ -62,65 +71,134 @@ func (u *Uplink) overtaken(at event.Seq) bool {
 	return u.reached >= at
 }
 
-// lookAhead learns what the backlog up to a position is about, then offers what
-// comes behind it, until the backlog lane has caught up. What has happened just
-// now is offered though it is part of the backlog.
-func (u *Uplink) lookAhead(ctx context.Context, horizon event.Seq, live chan<- early) error {
-	var (
-		waiting = newKeyFilter()
-		queue   []event.Event
-		keys    []string
-		pause   = time.NewTimer(0)
-	)
+// opening is the link that takes live events.
+type opening struct {
+	link  uint64    // 0: none is up
+	from  event.Seq // what was stored when it came up
+	since time.Time // when it came up
+}
+
+// opens tells the scout of the link that is up, by a number of its own; its end
+// by none.
+func (u *Uplink) opens(now opening) {
+	u.mu.Lock()
+	u.opening = now
+	u.mu.Unlock()
+	select {
+	case u.opened <- struct{}{}:
+	default:
+	}
+}
+
+// lookout is one backlog as the scout knows it. One goroutine owns it.
+type lookout struct {
+	u       *Uplink
+	to      opening
+	at      event.Seq     // read up to here
+	waiting *keyFilter    // what the backlog is about
+	offered *keyFilter    // what was offered to this link is about
+	queue   []event.Event // not yet offered
+}
+
+// run goes on until the backlog lane has caught up.
+func (l *lookout) run(ctx context.Context) error {
+	u := l.u
+	pause := time.NewTimer(0)
 	defer pause.Stop()
-	old := time.Now().Add(-liveFor)
-	for at := u.Status().Synced; ctx.Err() == nil; {
-		if len(queue) == 0 && at >= horizon {
-			if err := u.journal.Wait(ctx, at); err != nil {
+	for l.at = u.Status().Synced; ctx.Err() == nil; {
+		l.turn()
+		if l.to.link != 0 && u.overtaken(max(l.at, l.to.from)) {
+			return nil
+		}
+		young, err := l.read()
+		switch {
+		case err != nil:
+			return err
+		case len(l.queue) > 0:
+			n := messageOf(l.queue)
+			pause.Reset(livePause)
+			select {
+			case <-ctx.Done():
+			case u.live <- early{l.to.link, slices.Clone(l.queue[:n])}:
+				l.queue = slices.Delete(l.queue, 0, n)
+			case <-pause.C:
+			}
+		case young: // they are not the backlog's yet
+			pause.Reset(watchAgain)
+			select {
+			case <-ctx.Done():
+			case <-u.opened:
+			case <-pause.C:
+			}
+		case l.at >= u.marks.Stored():
+			if err := u.journal.Wait(ctx, l.at); err != nil {
 				return err
 			}
 		}
-		if u.overtaken(max(at, horizon)) {
-			return nil
-		}
-		events, err := u.journal.Read(at, maxBatchEvents, maxBatchBytes)
-		if hole, ok := errors.AsType[lost](err); ok {
-			_, at = hole.Lost()
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for i := range events {
-			e := &events[i]
-			at = e.Seq
-			if !travels(e) {
-				continue
-			}
-			keys = appendKeys(keys[:0], e)
-			if at <= horizon && e.Time.Before(old) || len(queue) >= liveQueue || waiting.hasAny(keys) || u.parking.holds(keys) {
-				waiting.add(keys) // it goes with the backlog, and so does what follows on it
-				continue
-			}
-			queue = append(queue, *e)
-		}
-		if len(events) == 0 {
-			horizon = min(horizon, at) // there is less than was said: the rest is lost
-		}
-		if len(queue) == 0 {
-			continue
-		}
-		slices.SortStableFunc(queue, byUrgency(queue))
-		n := messageOf(queue)
-		pause.Reset(livePause)
-		select {
-		case <-ctx.Done():
-		case live <- early{slices.Clone(queue[:n])}:
-			queue = slices.Delete(queue, 0, n)
-		case <-pause.C:
-		}
 	}
 	return nil
+}
+
+// turn takes another link. What the last one was offered may not have arrived:
+// it is part of the backlog now.
+func (l *lookout) turn() {
+	l.u.mu.Lock()
+	to := l.u.opening
+	l.u.mu.Unlock()
+	if to.link == l.to.link {
+		return
+	}
+	if l.offered != nil {
+		l.waiting.merge(l.offered)
+	}
+	l.to, l.offered, l.queue = to, nil, nil
+}
+
+// read takes more of the journal: what is old into the filter, what is new into
+// the queue, if nothing about it is in the filter. While no link is up the newest
+// are left for the next one; young says that it has come to them.
+func (l *lookout) read() (young bool, err error) {
+	u, up := l.u, l.to.link != 0
+	now := l.to.since
+	if !up {
+		now = time.Now()
+	}
+	events, err := u.journal.Read(l.at, maxBatchEvents, maxBatchBytes)
+	if hole, ok := errors.AsType[lost](err); ok {
+		_, l.at = hole.Lost()
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: look ahead: %w", errJournal, err)
+	}
+	var keys []string
+	for i := range events {
+		e := &events[i]
+		old := (!up || e.Seq <= l.to.from) && e.Time.Before(now.Add(-liveFor))
+		if !up && !old {
+			return true, nil
+		}
+		l.at = e.Seq
+		if !travels(e) {
+			continue
+		}
+		keys = appendKeys(keys[:0], e)
+		if old || len(l.queue) >= liveQueue || l.waiting.hasAny(keys) || u.parking.holds(keys) {
+			l.waiting.add(keys) // it goes with the backlog, and so does what follows on it
+			continue
+		}
+		if l.offered == nil {
+			l.offered = newKeyFilter()
+			l.offered.seed = l.waiting.seed
+		}
+		l.offered.add(keys)
+		l.queue = append(l.queue, *e)
+	}
+	if len(events) == 0 && l.at < l.to.from {
+		l.to.from = l.at // there is less than was said: the rest is lost
+	}
+	slices.SortStableFunc(l.queue, byUrgency(l.queue))
+	return false, nil
 }
 
 // messageOf returns how many of the events, at least one, fit into one message.
@@ -165,6 +243,18 @@ func (p *parking) holds(keys []string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(keys, func(key string) bool { _, held := p.held[key]; return held })
+}
+
+// strike enters the end of a link. A broker that forbids the live lane ends the
+// link (RabbitMQ does), and would do so for as long as there is a backlog: after
+// some of these the lane stays shut until the next start.
+func (u *Uplink) strike(copies bool) {
+	if !copies {
+		return
+	}
+	if u.strikes++; u.strikes == liveStrikes {
+		u.log.Warn("early copies of events are not sent any more: the broker ends the link on them; let it take the topic, or set uplink.live: false", "topic", u.topic.live)
+	}
 }
 
 // sendLive sends early copies.
@@ -214,6 +304,13 @@ func (f *keyFilter) each(key string, visit func(word int, bit uint64) bool) {
 func (f *keyFilter) add(keys []string) {
 	for _, key := range keys {
 		f.each(key, func(word int, bit uint64) bool { f.bits[word] |= bit; return true })
+	}
+}
+
+// merge adds the keys of a filter with the same seed.
+func (f *keyFilter) merge(other *keyFilter) {
+	for i, bits := range other.bits {
+		f.bits[i] |= bits
 	}
 }
 

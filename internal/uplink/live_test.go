@@ -61,17 +61,70 @@ func TestLiveOvertakesTheBacklog(t *testing.T) {
 	t.Logf("%d of %d new events came early; back-end %+v", ahead, n, backend.Counts())
 }
 
-// look runs lookAhead over a journal and returns what it offers, message by
-// message, until the backlog lane has caught up.
-func look(t *testing.T, j *memory, horizon event.Seq, want int) (messages [][]event.Seq) {
+// A broker that ends the link on a topic it does not allow would end it for ever.
+// The live lane gives way, not the line.
+func TestForbiddenLiveLaneGivesWay(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	backend := startBackend(t, broker.URL(), false)
+	w := newWire(t, broker.URL())
+	w.forbid = "/boxes/b1/events/live"
+	j := newMemory()
+	old := 0
+	more := func(n int) {
+		for range n {
+			about(t, j, fmt.Sprintf("old%d", old), 1)
+			old++
+		}
+		about(t, j, fmt.Sprintf("new%d", old), 1)
+	}
+	more(4 * behindBy)
+	u := newUplink(t, j, w.url(), func(c *Config) { c.Live = true })
+	running(t, "uplink", u.Run)
+	until(t, "it is struck", func() bool {
+		if !u.behind(j.Stored()) {
+			more(4 * behindBy)
+		}
+		about(t, j, fmt.Sprintf("new%d", j.Stored()), 1)
+		return w.ended.Load() == liveStrikes
+	})
+	for range 10 {
+		more(2 * behindBy)
+		about(t, j, fmt.Sprintf("new%d", j.Stored()), 1)
+	}
+	until(t, "all is there", func() bool { return u.Status().Synced == j.Stored() })
+	if n := w.ended.Load(); n != liveStrikes {
+		t.Errorf("the link was ended %d times, not %d", n, liveStrikes)
+	}
+	if got := count(t, backend); got != int(j.Stored()) {
+		t.Errorf("%d effects of %d events", got, j.Stored())
+	}
+}
+
+// watching is a lookout over a journal while the backlog lane stands still.
+type watching struct {
+	t    *testing.T
+	u    *Uplink
+	j    *memory
+	done chan error
+}
+
+func watch(t *testing.T, j *memory) *watching {
 	t.Helper()
-	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
-	live := make(chan early)
-	done := make(chan error, 1)
-	go func() { done <- u.lookAhead(t.Context(), horizon, live) }()
+	w := &watching{t, newUplink(t, j, "tcp://127.0.0.1:1", nil), j, make(chan error, 1)}
+	go func() { w.done <- (&lookout{u: w.u, waiting: newKeyFilter()}).run(t.Context()) }()
+	return w
+}
+
+// offered returns what the link is offered, message by message, until there are
+// as many events as that.
+func (w *watching) offered(link uint64, want int) (messages [][]event.Seq) {
+	w.t.Helper()
 	for n := 0; n < want; {
 		select {
-		case m := <-live:
+		case m := <-w.u.live:
+			if m.link != link {
+				continue
+			}
 			var seqs []event.Seq
 			for i := range m.events {
 				seqs = append(seqs, m.events[i].Seq)
@@ -79,17 +132,63 @@ func look(t *testing.T, j *memory, horizon event.Seq, want int) (messages [][]ev
 			messages = append(messages, seqs)
 			n += len(seqs)
 		case <-time.After(10 * time.Second):
-			t.Fatalf("offered %v", messages)
+			w.t.Fatalf("offered %v", messages)
 		}
 	}
-	u.mu.Lock()
-	u.reached = j.Stored()
-	u.mu.Unlock()
-	about(t, j, "end", 1) // it waits for the journal
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
 	return messages
+}
+
+// end has the backlog lane catch up.
+func (w *watching) end() {
+	w.t.Helper()
+	w.u.mu.Lock()
+	w.u.reached = w.j.Stored()
+	w.u.mu.Unlock()
+	w.u.opens(opening{99, 0, time.Now()})
+	about(w.t, w.j, "end", 1) // it waits for the journal
+	if err := <-w.done; err != nil {
+		w.t.Error(err)
+	}
+}
+
+// look returns what a link that came up at a position is offered.
+func look(t *testing.T, j *memory, from event.Seq, want int) [][]event.Seq {
+	t.Helper()
+	w := watch(t, j)
+	w.u.opens(opening{1, from, time.Now()})
+	messages := w.offered(1, want)
+	w.end()
+	return messages
+}
+
+// A backlog is known before there is a link, but for what happened just now.
+// What one link was offered is part of the backlog of the next: it may not have
+// arrived.
+func TestOfferedIsBacklogOfTheNextLink(t *testing.T) {
+	j := newMemory()
+	for i := range 1000 {
+		about(t, j, fmt.Sprint("old", i), 1)
+	}
+	w := watch(t, j)
+	about(t, j, "old1", 2)
+	young := about(t, j, "young", 1)
+	w.u.opens(opening{1, j.Stored(), time.Now()})
+	if got := slices.Concat(w.offered(1, 1)...); !slices.Equal(got, []event.Seq{young}) {
+		t.Fatalf("the first link is offered %v, not %d", got, young)
+	}
+	first := about(t, j, "first", 1)
+	if got := slices.Concat(w.offered(1, 1)...); !slices.Equal(got, []event.Seq{first}) {
+		t.Fatalf("the first link is offered %v, not %d", got, first)
+	}
+	w.u.opens(opening{})
+	w.u.opens(opening{2, j.Stored(), time.Now()})
+	about(t, j, "first", 1)
+	about(t, j, "young", 1)
+	second := about(t, j, "second", 1)
+	if got := slices.Concat(w.offered(2, 1)...); !slices.Equal(got, []event.Seq{second}) {
+		t.Errorf("the second link is offered %v, not %d", got, second)
+	}
+	w.end()
 }
 
 // Money goes first, and what it belongs to before it.

@@ -14,7 +14,6 @@ import (
 type feeds struct {
 	ask  chan<- event.Seq // wait for what comes behind this position
 	more <-chan error     // there is something, or why not
-	live <-chan early     // what may be sent before the backlog
 }
 
 // send is the life of a link that is up. It returns why it ended.
@@ -35,6 +34,7 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 	defer timer.Stop()
 	results := make(map[uint64]chan struct{}) // sent, by number; closed at their PUBACK
 	ahead := make(map[uint64]bool)            // live messages without one
+	defer func() { u.strike(ctx.Err() == nil && len(ahead) > 0) }()
 	for asked := false; ; {
 		if err := u.fill(ctx, l); err != nil {
 			return err
@@ -45,12 +45,11 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 		}
 		u.observe()
 		timer.Reset(time.Until(u.due()))
-		answers := d.results
+		answers, live := d.results, u.live
 		if len(s.open) >= maxOpen-1 {
 			answers = nil // until a PUBACK makes room
 		}
-		live := in.live
-		if len(ahead) >= liveWindow || s.probing || u.lane() != s {
+		if len(ahead) >= liveWindow || s.probing || u.lane() != s || u.strikes >= liveStrikes {
 			live = nil // nobody is known to listen, or events are held back
 		}
 		select {
@@ -67,7 +66,10 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 				close(confirmed)
 				delete(results, n)
 			}
-			delete(ahead, n)
+			if ahead[n] {
+				delete(ahead, n)
+				u.strikes = 0
+			}
 		case <-d.heard:
 			for _, to := range d.confirmations() {
 				s.through(to, time.Now())
@@ -79,11 +81,14 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 			}
 			s.more = true
 		case copies := <-live:
+			if copies.link != l.number {
+				break // of an earlier link: part of the backlog by now
+			}
 			n, err := u.sendLive(l, copies)
+			ahead[n] = true // 0 if it failed
 			if err != nil {
 				return err
 			}
-			ahead[n] = true
 		case r := <-answers:
 			n, err := l.publish(u.topic.results, false, r.body)
 			if err != nil {
@@ -105,10 +110,8 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 				return err
 			}
 		}
-		if s.cursor != u.saved && time.Since(u.savedAt) >= cursorEvery {
-			if err := u.save(); err != nil {
-				return err
-			}
+		if err := u.saveAt(u.savedAt.Add(cursorEvery)); err != nil {
+			return err
 		}
 	}
 }

@@ -40,7 +40,8 @@ type sender struct {
 
 	read     event.Seq     // position of the last event in pending, or used up
 	previous place         // the event sent before the next one, if known
-	pending  []event.Event // read, not yet sent
+	pending  []event.Event // read, not yet sent; its memory is used again
+	space    []event.Event // that memory
 	more     bool          // the last read may not have reached the end
 	limit    event.Seq     // nothing behind it is read; zero: no limit
 
@@ -157,13 +158,11 @@ func (s *sender) maySend() bool {
 // caller must send it and tell by published, or end the link.
 func (s *sender) next() (*batch, error) {
 	for {
+		if err := s.load(); err != nil {
+			return nil, err
+		}
 		if len(s.pending) == 0 {
-			if err := s.load(); err != nil {
-				return nil, err
-			}
-			if len(s.pending) == 0 {
-				return nil, nil
-			}
+			return nil, nil
 		}
 		b, used := s.enc.take(s.pending, s.previous, s.toBroker.bytes)
 		if len(s.flight) > 0 && b.epoch != "" && b.epoch != s.sent.epoch {
@@ -177,9 +176,9 @@ func (s *sender) next() (*batch, error) {
 	}
 }
 
-// load reads on from the journal.
+// load reads on from the journal until there is enough for a message.
 func (s *sender) load() error {
-	for s.more {
+	for s.more && len(s.pending) < maxBatchEvents {
 		if s.limit > 0 && s.read >= s.limit {
 			s.more = false
 			return nil
@@ -187,6 +186,9 @@ func (s *sender) load() error {
 		events, err := s.journal.Read(s.read, maxBatchEvents, maxBatchBytes)
 		if hole, ok := errors.AsType[lost](err); ok {
 			from, to := hole.Lost()
+			if len(s.pending) > 0 {
+				return nil // that first
+			}
 			if to > s.read {
 				s.count.Lost += uint64(to - max(from, s.read+1) + 1)
 				s.read = to
@@ -209,9 +211,9 @@ func (s *sender) load() error {
 				return err
 			}
 		}
-		s.pending = events
 		s.read = events[len(events)-1].Seq
-		return nil
+		s.space = append(append(s.space[:0], s.pending...), events...)
+		s.pending = s.space
 	}
 	return nil
 }

@@ -96,12 +96,17 @@ type Uplink struct {
 	// at what there is to its commit.
 	writing sync.Mutex
 
-	nudge chan struct{} // ends a pause
+	nudge   chan struct{} // ends a pause
+	links   uint64        // that were up, by now
+	strikes int           // see strike
+	live    chan early    // what may be sent before the backlog
+	opened  chan struct{} // one entry when opening has changed
 
 	mu      sync.Mutex // guards below
 	status  Status
 	held    time.Time // no attempt to connect before
 	reached event.Seq // how far what is sent reaches
+	opening opening
 	cut     context.CancelCauseFunc
 }
 
@@ -135,7 +140,7 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 		journal: journal, marks: marks, notes: notes, box: box, log: log,
 		sender: s, saved: s.cursor, zip: zip, parking: parking,
 		returns: returns{pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax}, scatter: min(scatter, cfg.RetryMax/4)},
-		nudge:   make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
+		nudge:   make(chan struct{}, 1), live: make(chan early), opened: make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
 		status: Status{
 			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor, Parked: parking.count(),
 		},
@@ -165,6 +170,11 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 // by the next Run of a new Uplink. Call it once.
 func (u *Uplink) Run(ctx context.Context) error {
 	defer u.tell(func(st *Status) { st.State = Offline })
+	var all sync.WaitGroup
+	defer all.Wait()
+	if u.cfg.Live {
+		all.Go(func() { u.scout(ctx) })
+	}
 	u.retry(ctx, u.round)
 	return nil
 }
@@ -259,7 +269,6 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	all.Go(func() { u.watch(work, ask, more) })
 	all.Go(func() { l.watch(work, u.cfg.KeepAlive) })
 	all.Go(func() { u.renew(work, l) })
-	live := make(chan early)
 	// A publish that hangs must not hold up the shutdown.
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(farewellTimeout, func() { l.cut(errLost) })
@@ -276,15 +285,12 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	u.cameUp(broker)
 	u.remember(broker, l.resumed)
 	u.observe()
-	all.Go(func() {
-		if !u.cfg.Live {
-			return
-		}
-		if err := u.scout(work, live); err != nil && work.Err() == nil {
-			l.cut(err)
-		}
-	})
-	err := u.send(ctx, l, d, feeds{ask, more, live})
+	u.links++
+	l.number = u.links
+	u.opens(opening{l.number, u.marks.Stored(), time.Now()})
+	err := u.send(ctx, l, d, feeds{ask, more})
+	u.opens(opening{})
+	u.sender.rewind() // nothing is in flight any more
 	if saved := u.save(); saved != nil && err == nil {
 		err = saved
 	}
@@ -344,6 +350,14 @@ func (u *Uplink) tellBroker(l *link, state State) error {
 	}
 	u.told = body
 	return u.publish(l, u.topic.status, true, body)
+}
+
+// saveAt saves if it is time to.
+func (u *Uplink) saveAt(due time.Time) error {
+	if time.Now().Before(due) {
+		return nil
+	}
+	return u.save()
 }
 
 // save writes the cursor to disk. Commit point: after a crash before it, what

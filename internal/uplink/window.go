@@ -11,7 +11,7 @@ const (
 	confirmMin    = 8
 	confirmWindow = 128
 
-	maxHeavy = 4 << 20 // bytes of event messages without a PUBACK, and one message
+	maxHeavy = 8 << 20 // bytes of event messages without a PUBACK, and one message
 
 	batchMin      = 4 << 10
 	batchSlow     = 5 * time.Second       // an answer this late asks for smaller batches

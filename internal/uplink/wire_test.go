@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"strings"
@@ -18,6 +19,9 @@ type wire struct {
 	swallow atomic.Bool                       // drop the broker's PUBACKs
 	hold    atomic.Bool                       // let nothing through, silently
 	alter   atomic.Pointer[func([]byte) bool] // sees each packet from the broker; false drops it
+
+	forbid string       // ends a connection on which the box says this; set before use
+	ended  atomic.Int64 // times it did
 
 	mu    sync.Mutex
 	pairs map[net.Conn]net.Conn
@@ -74,8 +78,16 @@ func (w *wire) accept() {
 
 func (w *wire) up(box, broker net.Conn) {
 	buf := make([]byte, 32<<10)
+	var tail []byte // of what the box said
 	for {
 		n, err := box.Read(buf)
+		if w.forbid != "" {
+			if tail = append(tail, buf[:n]...); bytes.Contains(tail, []byte(w.forbid)) {
+				w.ended.Add(1)
+				err = io.ErrUnexpectedEOF
+			}
+			tail = tail[max(0, len(tail)-len(w.forbid)):]
+		}
 		if err == nil && !w.hold.Load() {
 			_, err = broker.Write(buf[:n])
 		}

@@ -19,8 +19,8 @@
 //   - Memory is what the peer's own pages (RssAnon) took before, and the most they
 //     took while it drained, asked every 20 ms; VmHWM counts pages of the journal's files besides, which
 //     the kernel takes back when it likes.
-//   - Live latency: a client sends an event of an order of its own every 50 ms,
-//     while the backlog drains and for as long afterwards. It counts from before
+//   - Live latency: a client sends an event of an order of its own every 50 ms
+//     from the first event of the backlog at the subscriber on, while it drains and for as long afterwards. It counts from before
 //     the client sends until its first copy is at the subscriber, be that on
 //     events, events/gzip or events/live.
 //

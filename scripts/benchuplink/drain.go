@@ -138,7 +138,13 @@ func measure(ctx context.Context, s settings, c scenario, line *relay, ear *list
 	cpu, err := peer.cpu()
 	line.set(passing)
 	if live != nil {
-		all.Go(func() { live.run(ctx) })
+		all.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-ear.drains: // while it connects there is no drain yet
+				live.run(ctx)
+			}
+		})
 	}
 	end, failed := ear.await(s.longest)
 	after, lost := peer.cpu()

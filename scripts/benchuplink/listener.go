@@ -25,6 +25,8 @@ type listener struct {
 	through int        // everything up to it is here
 	want    int        // the last event of the backlog
 	done    chan struct{}
+	begun   sync.Once
+	drains  chan struct{} // closed at the first event of the backlog
 	doneAt  time.Time
 	live    map[int]time.Time // when the first copy of a live event came
 	err     error
@@ -43,7 +45,7 @@ func listen(broker string, want int, confirm bool) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{client: c, confirm: confirm, want: want, done: make(chan struct{}), live: make(map[int]time.Time)}
+	l := &listener{client: c, confirm: confirm, want: want, done: make(chan struct{}), drains: make(chan struct{}), live: make(map[int]time.Time)}
 	if err := c.subscribe(topics+"events", topics+"events/gzip", topics+"events/live"); err != nil {
 		return nil, errors.Join(err, c.conn.Close())
 	}
@@ -137,6 +139,7 @@ func (l *listener) take(payload []byte) ([]byte, error) {
 			l.have = append(l.have, make([]bool, max(n+1-len(l.have), 1<<16))...)
 		}
 		l.have[n] = true
+		l.begun.Do(func() { close(l.drains) })
 	}
 	for l.through+1 < len(l.have) && l.have[l.through+1] {
 		l.through++
