@@ -181,15 +181,25 @@ func (d *dialer) lookAround(ctx context.Context, hosts []string) *Facts {
 }
 
 func lanAddresses() []netip.Addr {
-	found, err := net.InterfaceAddrs()
+	cards, err := net.Interfaces()
 	if err != nil {
 		return nil
 	}
 	var list []netip.Addr
-	for _, a := range found {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			if ip := p.Addr().Unmap(); !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
-				list = append(list, ip)
+	for _, card := range cards {
+		// An interface keeps its address while its cable is pulled.
+		if card.Flags&net.FlagUp == 0 || card.Flags&net.FlagRunning == 0 {
+			continue
+		}
+		found, err := card.Addrs()
+		if err != nil {
+			continue // it went away
+		}
+		for _, a := range found {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				if ip := p.Addr().Unmap(); !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+					list = append(list, ip)
+				}
 			}
 		}
 	}
