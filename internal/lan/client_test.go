@@ -32,7 +32,7 @@ type client struct {
 // dial opens the transport and reads the Engine.IO handshake.
 func (b *box) dial(query string, header http.Header) *client {
 	b.t.Helper()
-	ws, resp, err := websocket.DefaultDialer.Dial("ws://"+b.Addr().String()+"/socket.io/?EIO=4&transport=websocket"+query, header)
+	ws, resp, err := b.dialer().Dial(b.socketURL()+query, header)
 	if err != nil {
 		if resp != nil {
 			err = fmt.Errorf("%w: HTTP %d", err, resp.StatusCode)

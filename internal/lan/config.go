@@ -2,6 +2,7 @@ package lan
 
 import (
 	"context"
+	"crypto/tls"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
@@ -15,6 +16,10 @@ type Config struct {
 	Box     string   // id of the box
 	Version string   // of the program; both stand in the header of every answer
 	CORS    []string // origins allowed besides the dashboards' and the box's own
+
+	// TLS is for clients that want it, on the same port as those that do not;
+	// nil: none may.
+	TLS *tls.Config
 
 	PingInterval time.Duration // 25 s
 	PingTimeout  time.Duration // 20 s

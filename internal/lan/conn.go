@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
 // holdTimeout bounds how long a read waits for the library, see [conn.hold].
@@ -21,14 +24,20 @@ type conn struct {
 	net.Conn
 	timeout  time.Duration // of a write
 	closing  func()
-	upgraded func() // carries a WebSocket from now on
-	stalled  func() // a write met its deadline
+	upgraded func()                         // carries a WebSocket from now on
+	stalled  func()                         // a write met its deadline
+	diverted atomic.Pointer[func(b []byte)] // takes what is written
+	peeked   []byte                         // read, and not yet taken; owned by who reads
 	held     atomic.Pointer[chan struct{}]
 	since    atomic.Int64 // when the header of a request was begun to be waited for, Unix ms; 0: it is here
 }
 
 // Write implements [net.Conn].
 func (c *conn) Write(b []byte) (int, error) {
+	if to := c.diverted.Load(); to != nil {
+		(*to)(b)
+		return len(b), nil
+	}
 	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
 	}
@@ -39,9 +48,24 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// peek returns the first byte, which stays to be read.
+func (c *conn) peek() (byte, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(c.Conn, first); err != nil {
+		return 0, err
+	}
+	c.peeked = first
+	return first[0], nil
+}
+
 // Read implements [net.Conn]. While the connection is held it keeps what it
 // read until it is let go.
 func (c *conn) Read(b []byte) (int, error) {
+	if len(c.peeked) > 0 {
+		n := copy(b, c.peeked)
+		c.peeked = c.peeked[n:]
+		return n, nil
+	}
 	n, err := c.Conn.Read(b)
 	if held := c.held.Load(); held != nil && n > 0 {
 		timer := time.NewTimer(holdTimeout)
@@ -62,6 +86,9 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	}
 	return nil, errors.ErrUnsupported
 }
+
+// Divert implements [wire.Diverter].
+func (c *conn) Divert(to func(b []byte)) { c.diverted.Store(&to) }
 
 // expect notes that the header of a request is waited for, until it is served.
 func (c *conn) expect() { c.since.CompareAndSwap(0, time.Now().UnixMilli()) }
@@ -96,6 +123,8 @@ func (c *conn) hold() (release func()) {
 		close(held)
 	}
 }
+
+var _ wire.Diverter = (*conn)(nil)
 
 type connKey struct{}
 

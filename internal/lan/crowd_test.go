@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,7 @@ import (
 )
 
 func (b *box) socketURL() string {
-	return "ws://" + b.Addr().String() + "/socket.io/?EIO=4&transport=websocket"
+	return "ws" + strings.TrimPrefix(b.base(), "http") + "/socket.io/?EIO=4&transport=websocket"
 }
 
 // dialStatus opens a transport and returns it, or the status it was answered.

@@ -317,14 +317,15 @@ func TestMaxConnections(t *testing.T) {
 
 // poller is a client that only polls.
 type poller struct {
-	t    *testing.T
-	url  string
-	logs *logs
+	t      *testing.T
+	url    string
+	client *http.Client
+	logs   *logs
 }
 
 func (p *poller) post(packets string) {
 	p.t.Helper()
-	resp, err := http.Post(p.url, "text/plain;charset=UTF-8", strings.NewReader(packets))
+	resp, err := p.client.Post(p.url, "text/plain;charset=UTF-8", strings.NewReader(packets))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -336,7 +337,7 @@ func (p *poller) post(packets string) {
 
 func (p *poller) get() (int, string) {
 	p.t.Helper()
-	resp, err := http.Get(p.url)
+	resp, err := p.client.Get(p.url)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -363,7 +364,7 @@ func (p *poller) until(want string) string {
 }
 
 func (b *box) poll(t *testing.T) *poller {
-	p := &poller{t: t, logs: b.logs, url: "http://" + b.Addr().String() + "/socket.io/?EIO=4&transport=polling"}
+	p := &poller{t: t, logs: b.logs, client: b.client(), url: b.base() + "/socket.io/?EIO=4&transport=polling"}
 	_, open := p.get()
 	var packet struct{ Sid string }
 	if err := json.Unmarshal([]byte(open[1:]), &packet); err != nil {

@@ -28,6 +28,9 @@ const (
 
 	// transportEnv says on which transport all tests run; fast if not set.
 	transportEnv = "AVOQADO_LAN_TRANSPORT"
+
+	// tlsEnv, if set, has the clients of most tests come over TLS.
+	tlsEnv = "AVOQADO_LAN_TLS"
 )
 
 // memory is a journal without a disk, with knobs.
@@ -272,6 +275,9 @@ func serve(t testing.TB, j lan.Journal, state lan.State, change ...func(*lan.Con
 	b := &box{t: t, door: &door{Verifier: v}, logs: &logs{}}
 	cfg := lan.Config{Listen: "127.0.0.1:0", Venue: venue, Box: "box_1", Version: "test", CORS: []string{"https://pos.example"}}
 	cfg.Transport = lan.Transport(os.Getenv(transportEnv))
+	if os.Getenv(tlsEnv) != "" {
+		cfg.TLS = testTLS(t)
+	}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -50,6 +50,7 @@ type Server struct {
 	rooms    rooms
 
 	listener *listener
+	secure   *bilingual // in front of listener; nil: no TLS
 	http     *http.Server
 	engine   http.Handler
 	io       *socket.Server
@@ -132,6 +133,9 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 		return nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	s.listener = newListener(inner, cfg.MaxConnections, cfg.StallTimeout, s.counters, log)
+	if cfg.TLS != nil {
+		s.secure = newBilingual(s.listener, cfg.TLS, cfg.HeaderTimeout)
+	}
 	return s, nil
 }
 
@@ -216,7 +220,12 @@ func (s *Server) Close() error {
 func (s *Server) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	failed := make(chan error, 1)
-	group.Go(func() { failed <- s.http.Serve(s.listener) })
+	if s.secure == nil {
+		group.Go(func() { failed <- s.http.Serve(s.listener) })
+	} else {
+		group.Go(func() { failed <- s.http.Serve(s.secure) })
+		group.Go(func() { s.secure.run(s.serving) })
+	}
 	group.Go(func() { s.fan.watch(s.serving) })
 	group.Go(func() { s.fan.run(s.serving) })
 	group.Go(func() { s.desk.run(s.serving) })

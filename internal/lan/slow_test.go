@@ -45,7 +45,7 @@ type listener struct {
 // listen connects a listener; before is what it was before it came back, or nil.
 func (b *box) listen(who auth.Grant, before *listener) *listener {
 	b.t.Helper()
-	ws, _, err := websocket.DefaultDialer.Dial("ws://"+b.Addr().String()+"/socket.io/?EIO=4&transport=websocket", nil)
+	ws, _, err := b.dialer().Dial(b.socketURL(), nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

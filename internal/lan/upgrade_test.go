@@ -14,7 +14,7 @@ import (
 func (b *box) upgrade(p *poller) *client {
 	b.t.Helper()
 	url := "ws" + strings.Replace(strings.TrimPrefix(p.url, "http"), "transport=polling", "transport=websocket", 1)
-	ws, resp, err := websocket.DefaultDialer.Dial(url, nil)
+	ws, resp, err := b.dialer().Dial(url, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -51,10 +52,11 @@ func (e *ear) Ponged()  { e.note("pong") }
 type front struct {
 	engine engine.Server
 	url    string
+	dialer websocket.Dialer
 	ears   chan *ear
 }
 
-func newFront(t *testing.T, cfg Config, interval, timeout time.Duration, takes func(string) bool) *front {
+func newFront(t *testing.T, secure bool, cfg Config, interval, timeout time.Duration, takes func(string) bool) *front {
 	t.Helper()
 	h := New(cfg)
 	o := config.DefaultServerOptions()
@@ -73,7 +75,14 @@ func newFront(t *testing.T, cfg Config, interval, timeout time.Duration, takes f
 		_ = c.Once("close", func(args ...any) { e.note("close:" + args[0].(string)) })
 		f.ears <- e
 	})
-	s := httptest.NewServer(h.Front(f.engine, f.engine, true))
+	s := httptest.NewUnstartedServer(h.Front(f.engine, f.engine, true))
+	s.Listener = divertingListener{s.Listener}
+	if f.dialer = *websocket.DefaultDialer; secure {
+		s.StartTLS()
+		f.dialer.TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig
+	} else {
+		s.Start()
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { h.Run(ctx) })
@@ -90,7 +99,7 @@ func newFront(t *testing.T, cfg Config, interval, timeout time.Duration, takes f
 // dial connects a client and returns it, behind the handshake, with its ear.
 func (f *front) dial(t *testing.T) (*websocket.Conn, *ear) {
 	t.Helper()
-	client, resp, err := websocket.DefaultDialer.Dial(f.url, nil)
+	client, resp, err := f.dialer.Dial(f.url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +144,10 @@ func write(t *testing.T, client *websocket.Conn, texts ...string) {
 func all(string) bool { return true }
 
 // TestConn follows a connection from its handshake to its end.
-func TestConn(t *testing.T) {
-	f := newFront(t, Config{}, time.Hour, time.Hour, func(text string) bool { return text != "theirs" })
+func TestConn(t *testing.T) { eachWay(t, testConn) }
+
+func testConn(t *testing.T, secure bool) {
+	f := newFront(t, secure, Config{}, time.Hour, time.Hour, func(text string) bool { return text != "theirs" })
 	client, e := f.dial(t)
 
 	write(t, client, "4mine", "4theirs", "0", "1", "5", "6", "3") // a pong nobody asked for means nothing
@@ -173,8 +184,10 @@ func TestConn(t *testing.T) {
 }
 
 // TestConnHeartbeat has a client answer some pings, then none.
-func TestConnHeartbeat(t *testing.T) {
-	f := newFront(t, Config{}, 20*time.Millisecond, 300*time.Millisecond, all)
+func TestConnHeartbeat(t *testing.T) { eachWay(t, testConnHeartbeat) }
+
+func testConnHeartbeat(t *testing.T, secure bool) {
+	f := newFront(t, secure, Config{}, 20*time.Millisecond, 300*time.Millisecond, all)
 	client, e := f.dial(t)
 	for range 3 {
 		if got := read(t, client); got != "2" {
@@ -186,8 +199,10 @@ func TestConnHeartbeat(t *testing.T) {
 }
 
 // TestConnEnds has clients say what ends a connection.
-func TestConnEnds(t *testing.T) {
-	f := newFront(t, Config{MaxPayload: 1000}, time.Hour, time.Hour, all)
+func TestConnEnds(t *testing.T) { eachWay(t, testConnEnds) }
+
+func testConnEnds(t *testing.T, secure bool) {
+	f := newFront(t, secure, Config{MaxPayload: 1000}, time.Hour, time.Hour, all)
 	for _, end := range []struct{ says, why string }{
 		{"2", "transport error"},
 		{"7", "parse error"},
@@ -204,8 +219,10 @@ func TestConnEnds(t *testing.T) {
 }
 
 // TestConnPanics has a listener panic: its connection ends, no other does.
-func TestConnPanics(t *testing.T) {
-	f := newFront(t, Config{Guard: func(f func()) (ok bool) {
+func TestConnPanics(t *testing.T) { eachWay(t, testConnPanics) }
+
+func testConnPanics(t *testing.T, secure bool) {
+	f := newFront(t, secure, Config{Guard: func(f func()) (ok bool) {
 		defer func() { _ = recover() }()
 		f()
 		return true
@@ -225,9 +242,9 @@ func TestConnPanics(t *testing.T) {
 
 // TestConnIsNotShared has somebody else ask for a connection by its sid.
 func TestConnIsNotShared(t *testing.T) {
-	f := newFront(t, Config{}, time.Hour, time.Hour, all)
+	f := newFront(t, false, Config{}, time.Hour, time.Hour, all)
 	client, e := f.dial(t)
-	_, resp, err := websocket.DefaultDialer.Dial(f.url+"&sid="+e.conn.Id(), nil)
+	_, resp, err := f.dialer.Dial(f.url+"&sid="+e.conn.Id(), nil)
 	if resp != nil {
 		_ = resp.Body.Close()
 	}

@@ -36,6 +36,7 @@ type outbox struct {
 	hub  *Hub
 	conn net.Conn
 	raw  syscall.RawConn
+	seal *seal // nil: no TLS
 
 	writing sync.Mutex            // held by who writes; guards the next group
 	attempt func(fd uintptr) bool // try; made when something is written
@@ -46,7 +47,7 @@ type outbox struct {
 
 	mu        sync.Mutex // guards below; taken after writing
 	queue     [][]byte   // frames, oldest first, which nobody changes
-	rest      []byte     // of a frame that was written in part; before the queue
+	rest      []byte     // of what was written in part, sealed if there is TLS; before the queue
 	size      int        // bytes in queue and rest
 	stalled   bool       // a goroutine waits for the kernel
 	crowded   bool       // more than half of what may wait does, and the owner was told
@@ -148,8 +149,13 @@ func (o *outbox) write() {
 		o.mu.Unlock()
 		return
 	}
-	b := o.take((*scratch)[:0])
+	b, sealed := o.take((*scratch)[:0])
 	o.mu.Unlock()
+	b, err := o.cover(b, sealed)
+	if err != nil {
+		o.fail()
+		return
+	}
 	if n, err := o.push(b, false); err != nil {
 		o.fail()
 	} else if n < len(b) {
@@ -158,13 +164,19 @@ func (o *outbox) write() {
 }
 
 // take removes what is to be written next, at most about writeSize, and returns
-// it, in scratch unless it is a single piece. o.mu is held.
-func (o *outbox) take(scratch []byte) []byte {
-	if o.rest == nil && len(o.queue) == 1 {
-		b := o.queue[0]
+// it, in scratch unless it is a single piece. What is sealed already comes alone.
+// o.mu is held.
+func (o *outbox) take(scratch []byte) (b []byte, sealed bool) {
+	switch {
+	case o.rest != nil && o.seal != nil:
+		b, o.rest = o.rest, nil
+		o.size -= len(b)
+		return b, true
+	case o.rest == nil && len(o.queue) == 1:
+		b = o.queue[0]
 		o.shift(1)
 		o.size -= len(b)
-		return b
+		return b, false
 	}
 	scratch = append(scratch, o.rest...)
 	o.rest = nil
@@ -178,7 +190,15 @@ func (o *outbox) take(scratch []byte) []byte {
 	}
 	o.shift(n)
 	o.size -= len(scratch)
-	return scratch
+	return scratch, false
+}
+
+// cover returns what goes over the wire for b. o.writing is held.
+func (o *outbox) cover(b []byte, sealed bool) ([]byte, error) {
+	if o.seal == nil || sealed {
+		return b, nil
+	}
+	return o.seal.records(b)
 }
 
 func (o *outbox) shift(n int) {
@@ -258,8 +278,16 @@ func (o *outbox) drainAll() {
 			_ = o.conn.SetWriteDeadline(time.Time{})
 			return
 		}
-		b := o.take(scratch[:0])
-		o.size += len(b) // it waits until it is written
+		plain, sealed := o.take(scratch[:0])
+		o.size += len(plain) // it waits until it is written
+		o.mu.Unlock()
+		b, err := o.cover(plain, sealed)
+		if err != nil {
+			o.giveUp(err)
+			return
+		}
+		o.mu.Lock()
+		o.size += len(b) - len(plain)
 		o.mu.Unlock()
 		for len(b) > 0 {
 			_ = o.conn.SetWriteDeadline(time.Now().Add(o.hub.cfg.WriteTimeout))

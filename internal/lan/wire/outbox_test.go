@@ -39,13 +39,20 @@ func (c *calls) dropped(why Reason) {
 	c.overflows.Add(1)
 }
 
-func newOutbox(t *testing.T, cfg Config) (client net.Conn, o *outbox, said *calls) {
+func newOutbox(t *testing.T, secure bool, cfg Config) (client net.Conn, o *outbox, said *calls) {
 	t.Helper()
 	client, server := pipe(t)
 	said = new(calls)
 	cfg.OnBacklog, cfg.OnDrop = func() { said.behind.Add(1) }, func(_ net.Addr, why Reason) { said.dropped(why) }
 	h := New(cfg)
-	o = &outbox{hub: h, conn: server, raw: rawOf(t, server)}
+	if secure {
+		client, server = tlsOver(t, client, server)
+	}
+	raw, sealed, err := below(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o = &outbox{hub: h, conn: server, raw: raw, seal: sealed}
 	t.Cleanup(func() {
 		_ = server.Close()
 		h.group.Wait()
@@ -55,9 +62,11 @@ func newOutbox(t *testing.T, cfg Config) (client net.Conn, o *outbox, said *call
 
 // TestOrder has several goroutines write to a client that stalls again and
 // again: all arrives, and what each wrote in its order.
-func TestOrder(t *testing.T) {
+func TestOrder(t *testing.T) { eachWay(t, testOrder) }
+
+func testOrder(t *testing.T, secure bool) {
 	const writers, each = 4, 400
-	client, o, _ := newOutbox(t, Config{MaxBacklog: 64 << 20})
+	client, o, _ := newOutbox(t, secure, Config{MaxBacklog: 64 << 20})
 	pad := strings.Repeat("x", 2000)
 	var group sync.WaitGroup
 	for w := range writers {
@@ -101,8 +110,10 @@ func TestOrder(t *testing.T) {
 }
 
 // TestStall: what the kernel does not take waits, and goes out when it does.
-func TestStall(t *testing.T) {
-	client, o, said := newOutbox(t, Config{MaxBacklog: 64 << 20})
+func TestStall(t *testing.T) { eachWay(t, testStall) }
+
+func testStall(t *testing.T, secure bool) {
+	client, o, said := newOutbox(t, secure, Config{MaxBacklog: 64 << 20})
 	frame := []byte(strings.Repeat("x", 100_000))
 	sent := 0
 	for o.hub.Stats().Stalls == 0 {
@@ -128,8 +139,10 @@ func TestStall(t *testing.T) {
 
 // TestOverflow: a client that never reads is dropped, once, and costs nothing
 // more.
-func TestOverflow(t *testing.T) {
-	client, o, said := newOutbox(t, Config{MaxBacklog: 300_000})
+func TestOverflow(t *testing.T) { eachWay(t, testOverflow) }
+
+func testOverflow(t *testing.T, secure bool) {
+	client, o, said := newOutbox(t, secure, Config{MaxBacklog: 300_000})
 	frame := []byte(strings.Repeat("x", 100_000))
 	for said.overflows.Load() == 0 {
 		o.send(frame)
@@ -147,8 +160,10 @@ func TestOverflow(t *testing.T) {
 }
 
 // TestWriteTimeout: so is one that takes nothing for too long.
-func TestWriteTimeout(t *testing.T) {
-	_, o, said := newOutbox(t, Config{MaxBacklog: 64 << 20, WriteTimeout: 50 * time.Millisecond})
+func TestWriteTimeout(t *testing.T) { eachWay(t, testWriteTimeout) }
+
+func testWriteTimeout(t *testing.T, secure bool) {
+	_, o, said := newOutbox(t, secure, Config{MaxBacklog: 64 << 20, WriteTimeout: 50 * time.Millisecond})
 	for o.hub.Stats().Stalls == 0 {
 		o.send([]byte(strings.Repeat("x", 100_000)))
 	}
@@ -159,8 +174,10 @@ func TestWriteTimeout(t *testing.T) {
 }
 
 // TestBehind: somebody is told each time half of what may wait does.
-func TestBehind(t *testing.T) {
-	client, o, said := newOutbox(t, Config{MaxBacklog: 1 << 20})
+func TestBehind(t *testing.T) { eachWay(t, testBehind) }
+
+func testBehind(t *testing.T, secure bool) {
+	client, o, said := newOutbox(t, secure, Config{MaxBacklog: 1 << 20})
 	frame := []byte(strings.Repeat("x", 10_000))
 	for round := range int32(3) {
 		for said.behind.Load() == round {

@@ -16,6 +16,8 @@ type readBuffer [readSize]byte
 // something in it: who is silent costs none.
 type source struct {
 	raw     syscall.RawConn
+	tls     io.Reader  // read instead of raw; nil: there is no TLS
+	lone    [1]byte    // what is waited for through TLS, while nothing is buffered
 	pool    *sync.Pool // of *readBuffer
 	attempt func(fd uintptr) bool
 
@@ -86,6 +88,9 @@ func (s *source) fill() error {
 
 // wait runs attempts until one reads something.
 func (s *source) wait() error {
+	if s.tls != nil {
+		return s.waitTLS()
+	}
 	if s.attempt == nil {
 		s.attempt = s.try
 	}
@@ -93,6 +98,30 @@ func (s *source) wait() error {
 		return err
 	}
 	return s.err
+}
+
+// waitTLS reads something through TLS. It cannot be asked whether there is
+// anything, so who is silent is waited for with a byte and not with a buffer.
+func (s *source) waitTLS() error {
+	to, waiting := s.direct, false
+	if to == nil {
+		s.release()
+		if waiting = s.buf == nil; waiting {
+			to = s.lone[:]
+		} else {
+			to = s.buf[s.end:]
+		}
+	}
+	n, err := s.tls.Read(to)
+	if s.n = n; n == 0 {
+		return err // none: it is asked again
+	}
+	if waiting {
+		s.buf = s.pool.Get().(*readBuffer)
+		s.start, s.end = 0, 0
+		s.buf[0] = s.lone[0]
+	}
+	return nil
 }
 
 // try reads what is there; false: nothing is, call again when there may be.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -37,18 +36,17 @@ type owner interface {
 // init makes a stream of a connection that speaks WebSocket; an error closes it.
 func (s *stream) init(h *Hub, conn net.Conn, o owner) error {
 	s.hub, s.owner = h, o
-	sys, ok := conn.(syscall.Conn)
-	if !ok {
-		return errors.Join(errors.ErrUnsupported, conn.Close())
-	}
-	raw, err := sys.SyscallConn()
+	raw, sealed, err := below(conn)
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	_ = conn.SetDeadline(time.Time{}) // one of the handshake's; an error shows when reading
-	s.conn, s.out = conn, outbox{hub: h, conn: conn, raw: raw}
+	s.conn, s.out = conn, outbox{hub: h, conn: conn, raw: raw, seal: sealed}
 	s.first = firstMessages
 	s.decode = decoder{source: newSource(raw, &h.readBuffers), max: h.cfg.MaxPayload}
+	if sealed != nil {
+		s.decode.source.tls = sealed.tls
+	}
 	return nil
 }
 
