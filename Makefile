@@ -36,12 +36,12 @@ setup: ## Install what the tests need and this machine lacks (brokers, JDK, npm 
 
 .PHONY: test
 test: ## Run all tests, with real brokers and clients; sets the machine up first
-	scripts/setup && go test -timeout 20m ./...
+	scripts/setup --browser && go test -timeout 20m ./...
 	AVOQADO_LAN_TRANSPORT=library go test -short -timeout 5m ./internal/lan
 
 .PHONY: test-race
 test-race: ## Run the tests under the race detector, without the slow ones
-	scripts/setup --race && CGO_ENABLED=1 go test -race -short -timeout 20m ./...
+	scripts/setup --race --browser && CGO_ENABLED=1 go test -race -short -timeout 20m ./...
 
 .PHONY: cover
 cover: ## Run the quick tests and show what they cover (coverage.html)

@@ -178,6 +178,7 @@ func newLimited(m *memory, b box, d *door, l Limits) *Server {
 	return New(Config{
 		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
 		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{},
+		CA:      func() []byte { return []byte("-----BEGIN CERTIFICATE-----\n") },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Spec:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "asyncapi: 3.0.0\n") }),
 	})
@@ -203,7 +204,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 	lan := s.LAN()
 	want := map[string]access{
 		"GET /healthz": public, "GET /readyz": public, "GET /": public,
-		"GET /asyncapi.yaml": public, "GET /docs": public,
+		"GET /asyncapi.yaml": public, "GET /docs": public, "GET /ca.crt": public,
 		"GET /metrics":                 loopback,
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,
@@ -248,6 +249,21 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 				t.Errorf("%s as %s: status %d, allowed %v", r.pattern, role, got, allowed)
 			}
 		}
+	}
+}
+
+// TestCA: a device gets the CA as something to install, or is told that there is
+// none.
+func TestCA(t *testing.T) {
+	s := newServer(newMemory(0), box{}, &door{})
+	w := httptest.NewRecorder()
+	s.LAN().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/ca.crt", http.NoBody))
+	if w.Header().Get("Content-Type") != "application/x-x509-ca-cert" || !strings.HasPrefix(w.Body.String(), "-----BEGIN CERTIFICATE") {
+		t.Errorf("answered %v %s", w.Header(), w.Body)
+	}
+	s.cfg.CA = func() []byte { return nil }
+	if status, body := ask(t, s.LAN(), "GET", "/ca.crt", "", ""); status != http.StatusNotFound || !strings.Contains(body, "no_ca") {
+		t.Errorf("without one: %d %s", status, body)
 	}
 }
 

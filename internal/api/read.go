@@ -59,6 +59,20 @@ func (s *Server) journal(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
 	writeJSON(w, http.StatusOK, s.cfg.Journal())
 }
 
+// ca hands out the certificate of the box's own CA, which phones and computers
+// offer to install. It holds no secret.
+func (s *Server) ca(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
+	ca := s.cfg.CA()
+	if ca == nil {
+		writeRefusal(w, event.Refuse(http.StatusNotFound, "no_ca", "The box has no CA of its own: lan.tls is not auto"))
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-x509-ca-cert")
+	w.Header().Set("Content-Disposition", `attachment; filename="avoqado-edge-ca.crt"`)
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(ca) // a caller that went away needs no answer
+}
+
 // root answers a person who typed the address of the box.
 func (s *Server) root(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	if r.URL.Path != "/" {

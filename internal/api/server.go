@@ -94,6 +94,7 @@ type Config struct {
 	Parking Parking    // nil: there is no cloud
 	Journal func() any // the journal's figures, as JSON can hold them
 	Keeper  Keeper
+	CA      func() []byte // certificate of the box's own CA in PEM; nil: it has none
 	Metrics http.Handler
 	Spec    http.Handler // serves /asyncapi.yaml and /docs
 	Log     *slog.Logger
@@ -153,6 +154,7 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/journal/compact", operator, s.compact},
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
+		{"GET /ca.crt", public, s.ca},
 		{"GET /asyncapi.yaml", public, s.spec},
 		{"GET /docs", public, s.spec},
 		{"GET /", public, s.root},

@@ -35,10 +35,22 @@ type LANStatus struct {
 	Terminals  int            `json:"terminals"`
 	Behind     int            `json:"behind"` // clients that read too slowly to be live
 	Roles      map[string]int `json:"roles"`
-	Accepted   uint64         `json:"accepted"`   // events stored for clients since the start
-	Refused    uint64         `json:"refused"`    // events answered with an error
-	Duplicates uint64         `json:"duplicates"` // repeats answered with the first receipt
-	Delivered  uint64         `json:"delivered"`  // copies written to sockets
+	TLS        *TLSStatus     `json:"tls,omitempty"` // absent: off
+	Accepted   uint64         `json:"accepted"`      // events stored for clients since the start
+	Refused    uint64         `json:"refused"`       // events answered with an error
+	Duplicates uint64         `json:"duplicates"`    // repeats answered with the first receipt
+	Delivered  uint64         `json:"delivered"`     // copies written to sockets
+}
+
+// TLSStatus tells what the box shows to clients that use TLS.
+type TLSStatus struct {
+	Mode        string    `json:"mode"`                  // auto or files
+	Fingerprint string    `json:"fingerprint,omitempty"` // of the box's own CA, SHA-256 in hex
+	Names       []string  `json:"names"`
+	Addresses   []string  `json:"addresses"`
+	Expires     time.Time `json:"expires,omitzero"`   // of the certificate; it is renewed long before
+	CAExpires   time.Time `json:"caExpires,omitzero"` // of the box's own CA
+	Error       string    `json:"error,omitempty"`
 }
 
 // BoxesStatus tells how the box stands with the other boxes of its venue.

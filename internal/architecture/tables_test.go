@@ -9,11 +9,12 @@ var anything = []string{"*"}
 // folder. A package without a row fails: a new one is a decision. Test files
 // may import any of ours.
 var arrows = map[string][]string{
-	"cmd/avoqado-edge":   {"internal/cli"},
-	"configs":            {},
-	"internal/api":       {"internal/auth", "internal/event"},
-	"internal/auth":      {"internal/event"},
-	"internal/buildinfo": {},
+	"cmd/avoqado-edge":     {"internal/cli"},
+	"configs":              {},
+	"internal/api":         {"internal/auth", "internal/event"},
+	"internal/auth":        {"internal/event"},
+	"internal/buildinfo":   {},
+	"internal/certificate": {"internal/durable"},
 	"internal/cli": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/cloud", "internal/config",
 		"internal/daemon", "internal/event", "internal/journal", "internal/service", "internal/simulate",
@@ -21,10 +22,11 @@ var arrows = map[string][]string{
 	"internal/cloud":  {"internal/event"},
 	"internal/config": {"configs"},
 	"internal/daemon": {
-		"internal/api", "internal/auth", "internal/buildinfo", "internal/config", "internal/discovery",
-		"internal/event", "internal/journal", "internal/lan", "internal/spec", "internal/uplink",
+		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/config", "internal/discovery",
+		"internal/durable", "internal/event", "internal/journal", "internal/lan", "internal/spec", "internal/uplink",
 	},
 	"internal/discovery":    {},
+	"internal/durable":      {},
 	"internal/event":        {},
 	"internal/journal":      {"internal/event"},
 	"internal/lan":          {"internal/auth", "internal/event", "internal/lan/packet", "internal/lan/payments", "internal/lan/recovery", "internal/lan/span", "internal/lan/tasks", "internal/lan/wire"},

@@ -25,6 +25,10 @@ type ClientConfig struct {
 	Terminal string // serial, Java only
 	Table    string // joined on every connect if set, Java only; ack id -1
 
+	// TrustStore holds all that the client believes in, over TLS; Java only.
+	// Empty: what Java brings.
+	TrustStore, TrustStorePassword string
+
 	// Options are laid over the Socket.IO client's own, JS only, such as
 	// {"transports": ["polling"]}.
 	Options map[string]any
@@ -113,8 +117,12 @@ func StartJava(t testing.TB, cfg ClientConfig) *Client {
 	if _, err := os.Stat(jar); err != nil {
 		skip(t, "the Java client is not built: run scripts/setup")
 	}
-	return startClient(t, "java", exec.Command(java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-		"-jar", jar, cfg.URL, cfg.Token, cfg.Venue, cfg.Terminal, cfg.Table))
+	args := []string{"-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
+	if cfg.TrustStore != "" {
+		args = append(args, "-Djavax.net.ssl.trustStore="+cfg.TrustStore, "-Djavax.net.ssl.trustStorePassword="+cfg.TrustStorePassword)
+	}
+	args = append(args, "-jar", jar, cfg.URL, cfg.Token, cfg.Venue, cfg.Terminal, cfg.Table)
+	return startClient(t, "java", exec.Command(java, args...))
 }
 
 func startClient(t testing.TB, name string, cmd *exec.Cmd) *Client {

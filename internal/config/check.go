@@ -167,6 +167,20 @@ func topicPrefix(s string) error {
 	return nil
 }
 
+// hostName lets through a DNS name in lower case.
+func hostName(s string) error {
+	for label := range strings.SplitSeq(s, ".") {
+		odd := strings.ContainsFunc(label, func(r rune) bool { return notInIdentifier(r) || r != unicode.ToLower(r) })
+		if label == "" || len(label) > 63 || odd || strings.Trim(label, "-") != label {
+			return fmt.Errorf("%q is not a DNS name such as box.example.com, in lower case", s)
+		}
+	}
+	if _, err := netip.ParseAddr(s); err == nil || len(s) > 253 {
+		return fmt.Errorf("%q is not a DNS name; addresses are found by themselves", s)
+	}
+	return nil
+}
+
 func interfaceName(s string) error {
 	if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) }) {
 		return fmt.Errorf("%q is not the name of a network interface", s)
@@ -240,6 +254,9 @@ func (l *loader) whole(c *Config) {
 	if c.Uplink.KeyFile != "" && c.Uplink.CertFile == "" {
 		l.wrong(c, "uplink.key_file", "is set, and uplink.cert_file is not")
 	}
+	if c.LAN.TLS == TLSFiles && (c.LAN.TLSCertFile == "" || c.LAN.TLSKeyFile == "") {
+		l.wrong(c, "lan.tls", "is files, and lan.tls_cert_file or lan.tls_key_file is not set")
+	}
 	if c.Journal.RetainBytes < 2*c.Journal.SegmentBytes {
 		l.wrong(c, "journal.retain_bytes", fmt.Sprintf("%s is below two segments of %s",
 			showSize(c.Journal.RetainBytes), showSize(c.Journal.SegmentBytes)))
@@ -261,6 +278,12 @@ func (l *loader) warn(c *Config) {
 	}
 	if len(c.Uplink.Brokers) == 0 {
 		tell("uplink.brokers is empty: the box keeps everything and sends nothing to the cloud")
+	}
+	if c.LAN.TLS != TLSFiles && c.LAN.TLSCertFile+c.LAN.TLSKeyFile != "" {
+		tell("lan.tls_cert_file and lan.tls_key_file do not count: lan.tls is %s", c.LAN.TLS)
+	}
+	if c.LAN.TLS != TLSAuto && len(c.LAN.TLSNames) > 0 {
+		tell("lan.tls_names does not count: lan.tls is %s", c.LAN.TLS)
 	}
 	plain := 0
 	for _, broker := range c.Uplink.Brokers {

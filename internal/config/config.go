@@ -44,7 +44,21 @@ type LAN struct {
 	PingInterval time.Duration
 	PingTimeout  time.Duration
 	Transport    Transport
+	TLS          TLSMode
+	TLSCertFile  string   // PEM, the chain; with TLSKeyFile, in mode files
+	TLSKeyFile   string   // PEM
+	TLSNames     []string // more DNS names of the box, in lower case; in mode auto
 }
+
+// TLSMode says where the certificate comes from that the box shows on the LAN.
+type TLSMode string
+
+// The TLS modes.
+const (
+	TLSOff   TLSMode = "off"
+	TLSAuto  TLSMode = "auto"  // from a CA of the box's own
+	TLSFiles TLSMode = "files" // from files, taken up when they change
+)
 
 // Transport says who carries WebSocket connections and broadcasts.
 type Transport string

@@ -73,6 +73,10 @@ func keys() []key {
 		{path: "lan.ping_interval", fallback: "25s", bind: func(c *Config) value { return duration(&c.LAN.PingInterval, time.Second, time.Minute) }},
 		{path: "lan.ping_timeout", fallback: "20s", bind: func(c *Config) value { return duration(&c.LAN.PingTimeout, time.Second, time.Minute) }},
 		{path: "lan.transport", fallback: "fast", bind: func(c *Config) value { return choice(&c.LAN.Transport, TransportFast, TransportLibrary) }},
+		{path: "lan.tls", fallback: "off", bind: func(c *Config) value { return choice(&c.LAN.TLS, TLSOff, TLSAuto, TLSFiles) }},
+		{path: "lan.tls_cert_file", bind: func(c *Config) value { return str(&c.LAN.TLSCertFile, absolute, readable) }},
+		{path: "lan.tls_key_file", bind: func(c *Config) value { return str(&c.LAN.TLSKeyFile, absolute, private) }},
+		{path: "lan.tls_names", bind: func(c *Config) value { return words(&c.LAN.TLSNames, hostName) }},
 
 		{
 			path: "limits.max_connections", fallback: "500", env: named("SOCKET_MAX_CONNECTIONS"),

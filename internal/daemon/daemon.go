@@ -16,6 +16,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/certificate"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/journal"
@@ -32,12 +33,13 @@ type Daemon struct {
 	started time.Time
 	clock   clock
 
-	journal   *journal.Journal
-	lan       *lan.Server
-	uplink    *uplink.Uplink       // nil: no cloud configured
-	announcer *discovery.Announcer // nil: discovery is off
-	api       *api.Server
-	socket    net.Listener
+	journal     *journal.Journal
+	certificate *certificate.Keeper // nil: no TLS on the LAN
+	lan         *lan.Server
+	uplink      *uplink.Uplink       // nil: no cloud configured
+	announcer   *discovery.Announcer // nil: discovery is off
+	api         *api.Server
+	socket      net.Listener
 }
 
 // New opens the box's state and binds its listeners, in the order the parts
@@ -75,9 +77,10 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	extra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { routes.ServeHTTP(w, r) })
 
 	events := store{d.journal}
+	d.certificate = d.newCertificate()
 	d.lan, err = lan.Listen(lan.Config{
 		Listen: cfg.LAN.Listen, Venue: cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
-		CORS: cfg.LAN.CORSOrigins, PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
+		CORS: cfg.LAN.CORSOrigins, TLS: d.tlsConfig(), PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
 		Transport:      lan.Transport(cfg.LAN.Transport),
 		Redis:          cfg.Redis.Target().Reveal(),
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
@@ -102,6 +105,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	d.api = api.New(api.Config{
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events}, Parking: d.parking(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
+		CA:      d.ca,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
 		Log: log.With("part", "api"),
 	})
@@ -169,6 +173,7 @@ func (d *Daemon) newAnnouncer() (*discovery.Announcer, error) {
 	}
 	return discovery.New(discovery.Config{
 		Box: d.id.Box, Venue: d.cfg.Box.Venue, Name: d.cfg.Box.Name, Port: port,
+		TLS:     d.certificate != nil,
 		Version: buildinfo.Read().Version, Interfaces: d.cfg.Discovery.Interfaces,
 		State: d.announcedState,
 	}, d.log.With("part", "discovery"))
@@ -190,6 +195,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		{"lan", d.lan.Run},
 		{"api", func(ctx context.Context) error { return d.api.ServeSocket(ctx, d.socket) }},
 		{"notify", func(ctx context.Context) error { return notifyStopping(ctx, d.log) }},
+	}
+	if d.certificate != nil {
+		front = append(front, part{"certificate", d.certificate.Run})
 	}
 	if d.announcer != nil {
 		front = append(front, part{"discovery", d.announcer.Run})

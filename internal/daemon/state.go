@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/avoqado/avoqado-edge/internal/config"
+	"github.com/avoqado/avoqado-edge/internal/durable"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
 
@@ -123,35 +124,11 @@ func (a Adoption) Adopt(of journal.Source) error {
 	return nil
 }
 
-// saveIdentity writes the identity so that it survives a power cut: new file,
-// fsync, rename over, fsync of the directory.
+// saveIdentity writes the identity so that it survives a power cut.
 func saveIdentity(stateDir string, id identity) error {
 	raw, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(stateDir, identityFile+".*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename
-	_, err = tmp.Write(append(raw, '\n'))
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), filepath.Join(stateDir, identityFile)); err != nil {
-		return err
-	}
-	dir, err := os.Open(stateDir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	return dir.Sync()
+	return durable.WriteFile(filepath.Join(stateDir, identityFile), append(raw, '\n'))
 }

@@ -78,6 +78,9 @@ func (d *Daemon) Status() api.Status {
 	if st.Boxes.State == "alone" && now.Sub(st.Boxes.Since) >= aloneFor {
 		look("the other boxes of the venue are not heard: %s: %s", st.Boxes.Cause, st.Boxes.Error)
 	}
+	if t := st.LAN.TLS; t != nil && t.Error != "" {
+		look("TLS on the LAN: %s", t.Error)
+	}
 	if st.Discovery.State == "failing" {
 		look("mDNS: %s", st.Discovery.Error)
 	}
@@ -101,7 +104,7 @@ func (d *Daemon) lanStatus() api.LANStatus {
 		refused += n
 	}
 	return api.LANStatus{
-		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Behind: int(s.Behind), Roles: roles,
+		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Behind: int(s.Behind), Roles: roles, TLS: d.tlsStatus(),
 		Accepted: count(s.Accepted), Refused: count(refused), Duplicates: count(s.Duplicates), Delivered: count(s.Sent),
 	}
 }
