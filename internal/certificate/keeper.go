@@ -20,6 +20,9 @@ import (
 // lookEvery is how often names, addresses, files and the clock are looked at.
 const lookEvery = 2 * time.Second
 
+// unknownAge is taken for the age of a program that does not know its own.
+const unknownAge = 24 * time.Hour
+
 // caFile holds the box's CA with its key, in the state directory.
 const caFile = "lan-ca.pem"
 
@@ -83,6 +86,9 @@ func New(cfg Config) *Keeper {
 	}
 	if cfg.Addresses == nil {
 		cfg.Addresses = interfaceAddresses
+	}
+	if cfg.Built.IsZero() {
+		cfg.Built = cfg.Now().Add(-unknownAge)
 	}
 	k := &Keeper{cfg: cfg}
 	k.look()

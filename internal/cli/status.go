@@ -100,6 +100,9 @@ func printStatus(w io.Writer, st api.Status) error {
 	if st.LAN.Behind > 0 {
 		behind = fmt.Sprintf(", %d of them read too slowly to be live", st.LAN.Behind)
 	}
+	if st.LAN.TLS != nil {
+		behind += ", TLS on"
+	}
 	p.line("LAN      %s: %s, %s%s", st.LAN.Address, plural(st.LAN.Clients, "client"), plural(st.LAN.Terminals, "terminal"), behind)
 	if st.Boxes.State != "off" {
 		p.line("Boxes    %s", describeBoxes(st.Boxes))
