@@ -23,10 +23,11 @@ var arrows = map[string][]string{
 	"internal/config": {"configs"},
 	"internal/daemon": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/config", "internal/discovery",
-		"internal/durable", "internal/event", "internal/journal", "internal/lan", "internal/spec", "internal/uplink",
+		"internal/durable", "internal/event", "internal/identity", "internal/journal", "internal/lan", "internal/spec", "internal/uplink",
 	},
 	"internal/discovery":    {},
 	"internal/durable":      {},
+	"internal/identity":     {"internal/durable"},
 	"internal/event":        {},
 	"internal/journal":      {"internal/event"},
 	"internal/lan":          {"internal/auth", "internal/event", "internal/lan/packet", "internal/lan/payments", "internal/lan/recovery", "internal/lan/span", "internal/lan/tasks", "internal/lan/wire"},

@@ -19,6 +19,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/certificate"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/discovery"
+	"github.com/avoqado/avoqado-edge/internal/identity"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
 	"github.com/avoqado/avoqado-edge/internal/spec"
@@ -29,7 +30,9 @@ import (
 type Daemon struct {
 	cfg     config.Config
 	log     *slog.Logger
-	id      identity
+	id      boxID
+	key     identity.Key // none: its file is damaged, keyErr says how
+	keyErr  error
 	started time.Time
 	clock   clock
 
@@ -61,6 +64,9 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	}
 	if d.id, d.journal, err = openState(cfg, log); err != nil {
 		return d, err
+	}
+	if d.key, d.keyErr = identity.Open(cfg.StateDir); d.keyErr != nil {
+		log.Error("the box cannot prove who it is", "err", d.keyErr) // and serves all the same
 	}
 	verifier, err := auth.NewVerifier(auth.Config{
 		Venue:          cfg.Box.Venue,
@@ -118,7 +124,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 
 // openState opens the journal of this box. A box that was provisioned and has
 // no journal any more is an alarm, never a reason to begin an empty one.
-func openState(cfg config.Config, log *slog.Logger) (identity, *journal.Journal, error) {
+func openState(cfg config.Config, log *slog.Logger) (boxID, *journal.Journal, error) {
 	id, first, err := claimIdentity(cfg.StateDir, cfg.Box.Venue, cfg.Box.ID, time.Now())
 	if err != nil {
 		return id, nil, err

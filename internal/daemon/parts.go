@@ -146,7 +146,7 @@ func (c cloudLink) Online() (online bool, since time.Time) {
 // keeper lets an operator handle the journal as a whole.
 type keeper struct {
 	*journal.Journal
-	id identity
+	id boxID
 }
 
 func (k keeper) Export(ctx context.Context, w io.Writer, after event.Seq, kind event.Kind) error {
@@ -159,7 +159,7 @@ func (k keeper) Backup(ctx context.Context, w io.Writer) error {
 
 func (k keeper) Compact(keep time.Duration) (any, error) { return k.Journal.Compact(keep) }
 
-func (id identity) source() journal.Source {
+func (id boxID) source() journal.Source {
 	return journal.Source{Box: id.Box, Venue: id.Venue, Version: buildinfo.Read().Version}
 }
 

@@ -18,9 +18,9 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
 
-// identity is what a box remembers of itself outside the journal, so that it
+// boxID is what a box remembers of itself outside the journal, so that it
 // notices when the journal is gone.
-type identity struct {
+type boxID struct {
 	Box     string    `json:"box"`
 	Venue   string    `json:"venue"`
 	Created time.Time `json:"created"`
@@ -42,8 +42,8 @@ func JournalOptions(cfg config.Config, log *slog.Logger) journal.Options {
 }
 
 // readIdentity returns fs.ErrNotExist for a box that never ran.
-func readIdentity(stateDir string) (identity, error) {
-	var id identity
+func readIdentity(stateDir string) (boxID, error) {
+	var id boxID
 	path := filepath.Join(stateDir, identityFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -61,14 +61,14 @@ func readIdentity(stateDir string) (identity, error) {
 // claimIdentity returns the identity of the state directory, making it on the
 // very first start. A directory that belongs to another venue or box is
 // refused: its unsent events are not ours to send.
-func claimIdentity(stateDir, venue, box string, now time.Time) (id identity, first bool, err error) {
+func claimIdentity(stateDir, venue, box string, now time.Time) (id boxID, first bool, err error) {
 	id, err = readIdentity(stateDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if box == "" {
 			box = "box-" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
 		}
-		return identity{Box: box, Venue: venue, Created: now.UTC().Truncate(time.Second)}, true, nil
+		return boxID{Box: box, Venue: venue, Created: now.UTC().Truncate(time.Second)}, true, nil
 	case err != nil:
 		return id, false, err
 	case id.Venue != venue:
@@ -117,7 +117,7 @@ func (a Adoption) Adopt(of journal.Source) error {
 	if _, err := readIdentity(a.StateDir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	id := identity{Box: of.Box, Venue: of.Venue, Created: time.Now().UTC().Truncate(time.Second)}
+	id := boxID{Box: of.Box, Venue: of.Venue, Created: time.Now().UTC().Truncate(time.Second)}
 	if err := saveIdentity(a.StateDir, id); err != nil {
 		return fmt.Errorf("save the box's identity: %w", err)
 	}
@@ -125,7 +125,7 @@ func (a Adoption) Adopt(of journal.Source) error {
 }
 
 // saveIdentity writes the identity so that it survives a power cut.
-func saveIdentity(stateDir string, id identity) error {
+func saveIdentity(stateDir string, id boxID) error {
 	raw, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return err

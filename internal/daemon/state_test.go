@@ -16,8 +16,8 @@ import (
 func TestAdoption(t *testing.T) {
 	b1 := journal.Source{Box: "b1", Venue: "v1"}
 	for name, c := range map[string]struct {
-		there      identity // in the state directory; no box: it never ran
-		venue, box string   // by the configuration
+		there      boxID  // in the state directory; no box: it never ran
+		venue, box string // by the configuration
 		of         journal.Source
 		refused    string // words of the refusal; empty: it is adopted
 		becomes    string // the box afterwards; empty: it has no identity
@@ -25,13 +25,13 @@ func TestAdoption(t *testing.T) {
 		"a new machine":             {venue: "v1", of: b1, becomes: "b1"},
 		"without a configuration":   {of: b1, becomes: "b1"},
 		"the configuration agrees":  {venue: "v1", box: "b1", of: b1, becomes: "b1"},
-		"the same machine":          {there: identity{Box: "b1", Venue: "v1"}, venue: "v1", of: b1, becomes: "b1"},
-		"another box ran here":      {there: identity{Box: "b2", Venue: "v1"}, venue: "v1", of: b1, refused: "belongs to box b2", becomes: "b2"},
-		"another venue's box":       {there: identity{Box: "b1", Venue: "v2"}, of: b1, refused: "of venue v2", becomes: "b1"},
+		"the same machine":          {there: boxID{Box: "b1", Venue: "v1"}, venue: "v1", of: b1, becomes: "b1"},
+		"another box ran here":      {there: boxID{Box: "b2", Venue: "v1"}, venue: "v1", of: b1, refused: "belongs to box b2", becomes: "b2"},
+		"another venue's box":       {there: boxID{Box: "b1", Venue: "v2"}, of: b1, refused: "of venue v2", becomes: "b1"},
 		"another venue's machine":   {venue: "v2", of: b1, refused: "the configuration says v2"},
 		"configured as another box": {venue: "v1", box: "b2", of: b1, refused: "remove box.id"},
 		"of nobody":                 {venue: "v1"},
-		"of nobody onto a box":      {there: identity{Box: "b2", Venue: "v1"}, venue: "v1", becomes: "b2"},
+		"of nobody onto a box":      {there: boxID{Box: "b2", Venue: "v1"}, venue: "v1", becomes: "b2"},
 	} {
 		dir := t.TempDir()
 		if c.there.Box != "" {

@@ -39,6 +39,9 @@ func (d *Daemon) Status() api.Status {
 		Problems:  []string{},
 	}
 	look := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
+	if d.keyErr != nil {
+		look("the box cannot prove who it is: %s", d.keyErr)
+	}
 	if st.Journal.Fault != "" {
 		look("the journal does not take events: %s", st.Journal.Fault)
 	}
