@@ -253,3 +253,21 @@ func TestAbsentBackendParksNothing(t *testing.T) {
 		t.Errorf("%d effects", n)
 	}
 }
+
+// After a restart nothing is said to follow on an event that the back-end may
+// never have got.
+func TestParkedForItsSizeIsNobodysPrevious(t *testing.T) {
+	j := newMemory()
+	about(t, j, "o1", 1)
+	bad := sized(t, j, "o2", 1, 60_000)
+	j.cursors[cursorName] = bad
+	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	if err := u.parkUnsent(&batch{seqs: []event.Seq{bad}}, "too large"); err != nil {
+		t.Fatal(err)
+	}
+	about(t, j, "o3", 1)
+	b, err := newUplink(t, j, "tcp://127.0.0.1:1", nil).sender.next()
+	if err != nil || b == nil || !bytes.Contains(b.body, []byte(`"o3-1"`)) || bytes.Contains(b.body, []byte(`"previous"`)) {
+		t.Errorf("%+v: %v", b, err)
+	}
+}
