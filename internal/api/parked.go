@@ -19,6 +19,9 @@ type Parking interface {
 	// Parked returns them in the order in which they happened.
 	Parked() []ParkedEvent
 
+	// Settled returns the newest decisions, oldest first.
+	Settled() ([]SettledEvent, error)
+
 	// Settle carries out a decision (retry, edit or drop) and returns where the
 	// event is in the journal now, zero if it was dropped. The errors below say
 	// that the caller must do something else first.
@@ -57,8 +60,18 @@ const retryInFlight = 2 * time.Second
 type ParkedEvent struct {
 	Event  event.Event
 	At     time.Time
-	Reason string    // the back-end's; empty: it waits behind another
+	Reason string    // the back-end's, or the box's about the broker; empty: it waits behind another
 	Behind event.Seq // the event it waits for
+}
+
+// SettledEvent is a parked event about which an operator has decided.
+type SettledEvent struct {
+	Event    event.Event // as it was parked
+	At       time.Time
+	Reason   string // why it was parked
+	Decision string
+	Note     string
+	Again    event.Seq // where it is in the journal now; zero: nowhere
 }
 
 // Parked is a parked event as the API shows it.
@@ -78,6 +91,32 @@ func (s *Server) parked(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"parked": list})
+}
+
+// Settled is a decision as the API shows it.
+type Settled struct {
+	Record
+	SettledAt time.Time `json:"settledAt"`
+	Reason    string    `json:"reason"`
+	Decision  string    `json:"decision"`
+	Note      string    `json:"note,omitempty"`
+	Again     uint64    `json:"again,omitempty"`
+}
+
+// settled answers GET /api/v1/events/settled.
+func (s *Server) settled(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
+	list := []Settled{}
+	if s.cfg.Parking != nil {
+		all, err := s.cfg.Parking.Settled()
+		if err != nil {
+			writeRefusal(w, event.Refuse(http.StatusInternalServerError, "journal", "The decisions cannot be read: "+err.Error()))
+			return
+		}
+		for _, d := range all {
+			list = append(list, Settled{s.record(&d.Event), d.At, d.Reason, d.Decision, d.Note, uint64(d.Again)})
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"settled": list})
 }
 
 // decision is the body of settle.
@@ -112,6 +151,14 @@ func (c *Client) Parked(ctx context.Context) ([]Parked, error) {
 		Parked []Parked `json:"parked"`
 	}
 	return answer.Parked, c.get(ctx, "/api/v1/events/parked", &answer)
+}
+
+// Settled returns the newest decisions about parked events, oldest first.
+func (c *Client) Settled(ctx context.Context) ([]Settled, error) {
+	var answer struct {
+		Settled []Settled `json:"settled"`
+	}
+	return answer.Settled, c.get(ctx, "/api/v1/events/settled", &answer)
 }
 
 // Settle decides about a parked event: retry, edit (with a new payload) or

@@ -147,6 +147,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/events/tail", office, s.tail},
 		{"GET /api/v1/events/{id}", office, s.show},
 		{"GET /api/v1/events/parked", office, s.parked},
+		{"GET /api/v1/events/settled", office, s.settled},
 		{"POST /api/v1/events/parked/{seq}/{decision}", operator, s.settle},
 		{"GET /api/v1/journal/stats", operator, s.journal},
 		{"GET /api/v1/journal/export", operator, s.export},

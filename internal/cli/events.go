@@ -88,27 +88,34 @@ sender.`,
 
 func newEventsList(s Streams) *cobra.Command {
 	var (
-		v      view
-		after  int64
-		limit  int
-		parked bool
+		v       view
+		after   int64
+		limit   int
+		parked  bool
+		settled bool
 	)
 	cmd := &cobra.Command{
 		Use: "list", Short: "Print the newest stored events, oldest first", Args: cobra.NoArgs,
 		Example: `  avoqado-edge events list --limit 10
   avoqado-edge events list --after 1200 --payload --json
-  avoqado-edge events list --parked`,
+  avoqado-edge events list --parked
+  avoqado-edge events list --settled`,
 	}
 	socket := socketFlag(cmd)
 	v.flags(cmd)
 	cmd.Flags().Int64Var(&after, "after", -1, "begin behind this sequence number")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many, 1 to 1000")
 	cmd.Flags().BoolVar(&parked, "parked", false, "those that the cloud will not take, and those that wait behind them")
+	cmd.Flags().BoolVar(&settled, "settled", false, "what operators decided about parked ones, the newest 200")
+	cmd.MarkFlagsMutuallyExclusive("parked", "settled")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
 		defer cancel()
-		if parked {
+		switch {
+		case parked:
 			return listParked(ctx, s.Out, api.NewClient(*socket), &v)
+		case settled:
+			return listSettled(ctx, s.Out, api.NewClient(*socket), &v)
 		}
 		records, err := api.NewClient(*socket).Events(ctx, after, limit)
 		if err != nil {

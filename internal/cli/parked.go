@@ -45,6 +45,41 @@ func listParked(ctx context.Context, w io.Writer, c *api.Client, v *view) error 
 	return nil
 }
 
+// listSettled prints what operators decided about parked events.
+func listSettled(ctx context.Context, w io.Writer, c *api.Client, v *view) error {
+	list, err := c.Settled(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if v.json {
+			if !v.payload {
+				d.Payload = nil
+			}
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(d); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := v.print(w, d.Record); err != nil {
+			return err
+		}
+		what := map[string]string{"retry": "sent again", "edit": "sent again, edited", "drop": "dropped"}[d.Decision]
+		if d.Again > 0 {
+			what += fmt.Sprintf(" as %d", d.Again)
+		}
+		if d.Note != "" {
+			what += ": " + d.Note
+		}
+		if _, err := fmt.Fprintf(w, "%23s %s %s (it was refused: %s)\n", "", d.SettledAt.Local().Format("2006-01-02 15:04:05"), what, d.Reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func newEventsRetry(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "retry SEQ", Short: "Send a parked event again, and what waits behind it", Args: cobra.ExactArgs(1),
@@ -72,7 +107,7 @@ func newEventsDrop(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drop SEQ", Short: "Give a parked event up, and send what waits behind it", Args: cobra.ExactArgs(1),
 		Long: `The cloud never gets it. It stays in the journal until it is old enough, and in
-the record of decisions.`,
+the record of decisions (events list --settled).`,
 		Example: `  avoqado-edge events drop 1207 --note "booked by hand"`,
 	}
 	return settle(cmd, s, "drop", func() ([]byte, error) { return nil, nil })

@@ -166,6 +166,17 @@ func (p parking) Parked() []api.ParkedEvent {
 	return shown
 }
 
+func (p parking) Settled() ([]api.SettledEvent, error) {
+	list, err := p.Uplink.Settled()
+	shown := make([]api.SettledEvent, len(list))
+	for i, d := range list {
+		shown[i] = api.SettledEvent{
+			Event: d.Event, At: d.At, Reason: d.Reason, Decision: string(d.Decision), Note: d.Note, Again: d.Again,
+		}
+	}
+	return shown, err
+}
+
 func (p parking) Settle(ctx context.Context, seq event.Seq, decision string, payload []byte, note string) (event.Seq, error) {
 	d := uplink.Decision(decision)
 	if d != uplink.Retry && d != uplink.Edit && d != uplink.Drop {

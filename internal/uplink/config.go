@@ -95,6 +95,7 @@ type Config struct {
 	LANAddrs func() []string
 
 	renewEvery time.Duration // how often a live link looks for new certificates
+	calm       time.Duration // how long a link must have stood before it is sent what may have ended the last one
 }
 
 // The times and sizes that the contract or the protocol fixes.
@@ -157,6 +158,7 @@ func (c Config) withDefaults() (Config, []*url.URL, error) {
 	setDefault(&c.RetryMax, 60*time.Second)
 	setDefault(&c.ConfirmWait, 2*time.Second)
 	setDefault(&c.renewEvery, 10*time.Second)
+	setDefault(&c.calm, time.Second)
 	if _, err := parseProxy(c.Proxy); err != nil {
 		problems = append(problems, err)
 	}

@@ -142,7 +142,9 @@ type batch struct {
 	epoch event.Epoch // of all its events
 	seqs  []event.Seq // of its events, rising
 	pass  event.Seq   // where the cursor may stand once all of it is confirmed
+	raw   int         // bytes of the message before compression
 	size  int         // bytes of the message
+	alone bool        // it was made of one event
 	sent  time.Time   // when it was handed over
 	acked time.Time   // when the broker confirmed it; zero: not yet
 }
@@ -186,5 +188,6 @@ func (c *encoder) take(events []event.Event, previous place, maxBytes int) (*bat
 		used++
 	}
 	b.body = append(b.body, ']')
+	b.raw, b.alone = len(b.body), len(b.seqs) == 1
 	return b, used
 }

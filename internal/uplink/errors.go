@@ -23,6 +23,7 @@ var (
 	errPanicked     = errors.New("message handling panicked")
 	errBadPacket    = errors.New("malformed packet from the broker")
 	errJournal      = errors.New("journal")
+	errTooLarge     = errors.New("the broker ends the link over the size of a message")
 	errParkedFull   = errors.New("no room for more parked events")
 	errLost         = errors.New("connection lost")
 	errCredentials  = errors.New("credentials")
@@ -64,6 +65,7 @@ func nameOf(err error) string {
 		{Overflow, is(errOverflow)},
 		{Renewed, is(errRenewed)},
 		{Takeover, is(errTakeover)},
+		{MessageSize, is(errTooLarge)},
 		{Protocol, is(errBadPacket, errPanicked)},
 		{CaptivePortal, is(errPortal)},
 		{Proxy, is(errProxy)},

@@ -16,7 +16,8 @@ const (
 	liveQueue   = 256                // live events that wait for their turn
 	liveBatch   = 32                 // of them in one message
 	liveBytes   = 32 << 10
-	liveWindow  = 4 // live messages without a PUBACK
+	liveLargest = small // a larger payload goes with the backlog: a broker may refuse it
+	liveWindow  = 4     // live messages without a PUBACK
 	livePause   = 5 * time.Millisecond
 	livePatch   = 1 << 20          // bytes of the filter
 	liveStrikes = 3                // links in a row that ended with copies on their way and took none
@@ -183,7 +184,7 @@ func (l *lookout) read() (young bool, err error) {
 			continue
 		}
 		keys = appendKeys(keys[:0], e)
-		if old || len(l.queue) >= liveQueue || l.waiting.hasAny(keys) || u.parking.holds(keys) {
+		if old || len(e.Payload) > liveLargest || len(l.queue) >= liveQueue || l.waiting.hasAny(keys) || u.parking.holds(keys) {
 			l.waiting.add(keys) // it goes with the backlog, and so does what follows on it
 			continue
 		}

@@ -90,6 +90,9 @@ func (l *link) moving(now time.Time) bool {
 // tickOn does what is due, and does not take a slow line for a silent broker.
 func (u *Uplink) tickOn(l *link, now time.Time) error {
 	err := u.tick(now)
+	if err == nil {
+		return u.askAgain(l)
+	}
 	if !errors.Is(err, errNoPuback) || !l.moving(now) {
 		return err
 	}

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,8 +83,9 @@ type parking struct {
 
 	mu      sync.Mutex // guards below
 	list    map[event.Seq]*Parked
-	held    map[string]event.Seq // key → the refused event that holds it
-	settled uint64               // the last number
+	held    map[string]event.Seq   // key → the refused event that holds it
+	settled uint64                 // the last number
+	done    [settledKept]event.Seq // the newest decided, by number
 
 	// lastHeld is the last event that ever waited behind another. Events up to
 	// there may never have been sent from their place.
@@ -119,6 +121,7 @@ func loadParking(notes Notes) (*parking, error) {
 		var s Settled
 		if json.Unmarshal(raw, &s) == nil { // else its slot is used again
 			p.settled = max(p.settled, s.Number)
+			p.done[s.Number%settledKept] = s.Seq
 		}
 	}
 	return p, nil
@@ -156,17 +159,36 @@ func (p *parking) park(e *event.Event, reason string, behind event.Seq) error {
 	if err != nil {
 		return fmt.Errorf("encode parked event: %w", err)
 	}
-	if behind > 0 && e.Seq > p.lastHeld { // first: it is a bound, and too high does no harm
-		if err := p.notes.Put(noteSpace, map[string][]byte{heldNote: fmt.Appendf(nil, "%d", e.Seq)}); err != nil {
-			return fmt.Errorf("%w: park event: %w", errJournal, err)
+	if behind > 0 {
+		if err := p.neverSent(e.Seq); err != nil {
+			return err
 		}
-		p.lastHeld = e.Seq
 	}
 	if err := p.notes.Put(parkedSpace, map[string][]byte{parkedKey(e.Seq): raw}); err != nil {
 		return fmt.Errorf("%w: park event: %w", errJournal, err)
 	}
 	p.list[e.Seq] = entry
 	p.hold()
+	return nil
+}
+
+// unsent notes that an event, which is about to be parked, may never have been
+// sent from its place.
+func (p *parking) unsent(s event.Seq) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.neverSent(s)
+}
+
+// neverSent raises lastHeld. It is a bound: too high does no harm.
+func (p *parking) neverSent(s event.Seq) error {
+	if s <= p.lastHeld {
+		return nil
+	}
+	if err := p.notes.Put(noteSpace, map[string][]byte{heldNote: fmt.Appendf(nil, "%d", s)}); err != nil {
+		return fmt.Errorf("%w: park event: %w", errJournal, err)
+	}
+	p.lastHeld = s
 	return nil
 }
 
@@ -243,6 +265,24 @@ func (u *Uplink) Parked() []Parked {
 	return list
 }
 
+// Settled returns the newest decisions of operators, at most 200, oldest first.
+// Safe concurrently.
+func (u *Uplink) Settled() ([]Settled, error) {
+	all, err := u.notes.All(settledSpace)
+	if err != nil {
+		return nil, fmt.Errorf("read settled events: %w", err)
+	}
+	list := make([]Settled, 0, len(all))
+	for _, raw := range all {
+		var s Settled
+		if json.Unmarshal(raw, &s) == nil { // else its slot is used again
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b Settled) int { return cmp.Compare(a.Number, b.Number) })
+	return list, nil
+}
+
 // refuse parks what the back-end will not take.
 func (u *Uplink) refuse(epoch event.Epoch, list []refusal) error {
 	for _, r := range list {
@@ -272,19 +312,12 @@ func (u *Uplink) refuse(epoch event.Epoch, list []refusal) error {
 	return nil
 }
 
-// wasSettled reports whether an operator has decided about the event.
+// wasSettled reports whether an operator has decided about the event, as far as
+// that is kept.
 func (p *parking) wasSettled(s event.Seq) bool {
-	all, err := p.notes.All(settledSpace)
-	if err != nil {
-		return false
-	}
-	for _, raw := range all {
-		var done Settled
-		if json.Unmarshal(raw, &done) == nil && done.Seq == s {
-			return true
-		}
-	}
-	return false
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.done[:], s)
 }
 
 // Settle carries out what an operator decided about a refused event. On return
@@ -384,6 +417,7 @@ func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 		return fmt.Errorf("%w: settle parked event: %w", errJournal, err)
 	}
 	p.settled = done.Number
+	p.done[done.Number%settledKept] = done.Seq
 	for seq, e := range p.list {
 		raw, changed := gone[parkedKey(seq)]
 		switch {

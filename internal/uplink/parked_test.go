@@ -273,3 +273,44 @@ func TestKeys(t *testing.T) {
 		}
 	}
 }
+
+// What an operator has decided stays decided when the back-end refuses it again,
+// over a restart too.
+func TestSettledEventIsNotParkedAgain(t *testing.T) {
+	j := newMemory()
+	bad := about(t, j, "o1", 1)
+	j.cursors[cursorName] = bad
+	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	again := []refusal{{Seq: position(bad), Reason: "no"}}
+	if err := u.refuse(j.epoch, again); err != nil || len(u.Parked()) != 1 {
+		t.Fatalf("parked %+v: %v", u.Parked(), err)
+	}
+	if _, err := u.Settle(t.Context(), bad, Drop, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := u.refuse(j.epoch, again); err != nil || len(u.Parked()) != 0 {
+			t.Errorf("parked %+v: %v", u.Parked(), err)
+		}
+		u = newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	}
+	// The memory of it has an end.
+	for i := range settledKept {
+		next := about(t, j, "o2", i)
+		j.cursors[cursorName] = next
+		u.status.Synced = next
+		if err := u.refuse(j.epoch, []refusal{{Seq: position(next)}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Settle(t.Context(), next, Drop, nil, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := u.Settled()
+	if err != nil || len(list) != settledKept || list[0].Number != 2 || list[settledKept-1].Seq != j.Stored() {
+		t.Errorf("%d decisions: %v", len(list), err)
+	}
+	if u.parking.wasSettled(bad) || !u.parking.wasSettled(list[0].Seq) {
+		t.Error("the newest 200 are not the ones that are known")
+	}
+}

@@ -22,6 +22,7 @@ const (
 	Overflow      = "overflow"
 	JournalFault  = "journal"
 	ParkedFull    = "parked_full"
+	MessageSize   = "message_size"
 	Interrupted   = "interrupted"
 	Renewed       = "renewed"
 	Lost          = "lost"
@@ -59,6 +60,8 @@ func Remedy(name string) string {
 		return "Check uplink.username and the password or its file with whoever runs the broker; a new file needs no restart."
 	case ParkedFull:
 		return "The back-end refuses too many events: see `avoqado-edge events list --parked`, and have the back-end mended or drop them."
+	case MessageSize:
+		return "Have the broker take messages of 256 KiB; what it does not take is kept aside: see `avoqado-edge events list --parked`."
 	case Takeover:
 		return "Two boxes use the same box.id: give one of them another, or turn off the copy."
 	case Subscription:

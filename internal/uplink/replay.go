@@ -89,7 +89,7 @@ func (u *Uplink) lane() *sender {
 // cursor. The broker's word is enough for it: a back-end that still misses
 // something asks again.
 func newReplay(u *Uplink, next event.Seq) *sender {
-	s := &sender{journal: u.journal, enc: u.sender.enc, mode: Broker, cursor: next - 1}
+	s := &sender{journal: u.journal, enc: u.sender.enc, mode: Broker, cursor: next - 1, sizes: sizes{ceiling: u.sender.ceiling}}
 	s.anchor = s.enc.before(lastTravelled(u.journal, s.cursor))
 	s.sent = place{s.anchor.epoch, s.cursor}
 	s.connected()
@@ -146,6 +146,11 @@ func (u *Uplink) due() time.Time {
 			at = again
 		}
 	}
+	for _, look := range [...]time.Time{u.trial.due(), u.sender.gatheredAt()} {
+		if !look.IsZero() && (at.IsZero() || look.Before(at)) {
+			at = look
+		}
+	}
 	if u.sender.cursor != u.saved {
 		if save := u.savedAt.Add(cursorEvery); at.IsZero() || save.Before(at) {
 			at = save
@@ -159,6 +164,9 @@ func (u *Uplink) due() time.Time {
 
 // tick does what is due. An error ends the link.
 func (u *Uplink) tick(now time.Time) error {
+	if err := u.tryOn(now); err != nil {
+		return err
+	}
 	if u.replay != nil {
 		if err := u.replay.tick(now); err != nil {
 			return err

@@ -46,6 +46,11 @@ func (r *returns) after(err error, up bool, lasted time.Duration) (time.Duration
 		switch {
 		case errors.Is(err, errRenewed):
 			return 0, err
+		case errors.Is(err, errTooLarge):
+			// Of our own doing: no twin, and no crowd to scatter from.
+			r.thrown = 0
+			r.pause.reset()
+			return r.pause.next(), err
 		case lasted >= steady || !byBroker(err):
 			r.thrown = 0
 		case lasted < twinWithin || r.thrown >= twinLinks:

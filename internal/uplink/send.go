@@ -23,6 +23,9 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 	if err := u.tellBroker(l, Online); err != nil {
 		return err
 	}
+	if err := u.startTrial(l, time.Now()); err != nil {
+		return err
+	}
 	status := time.NewTicker(statusEvery)
 	defer status.Stop()
 	if err := u.measure(l); err != nil {
@@ -39,19 +42,13 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 		if err := u.fill(ctx, l); err != nil {
 			return err
 		}
-		if !s.more && len(s.pending) == 0 && !asked {
+		if !s.more && (len(s.pending) == 0 || s.gathers) && !asked {
 			in.ask <- s.read // has room: nothing was asked
 			asked = true
 		}
 		u.observe()
 		timer.Reset(time.Until(u.due()))
-		answers, live := d.results, u.live
-		if len(s.open) >= maxOpen-1 {
-			answers = nil // until a PUBACK makes room
-		}
-		if len(ahead) >= liveWindow || s.probing || u.lane() != s || u.strikes >= liveStrikes {
-			live = nil // nobody is known to listen, or events are held back
-		}
+		answers, live := u.besides(d.results, ahead)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -70,9 +67,10 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 				delete(ahead, n)
 				u.strikes = 0
 			}
+			u.trial.tried(n, time.Now())
 		case <-d.heard:
-			for _, to := range d.confirmations() {
-				s.through(to, time.Now())
+			if err := u.hear(d.confirmations(), time.Now()); err != nil {
+				return err
 			}
 		case err := <-in.more:
 			asked = false
@@ -98,6 +96,9 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 			results[n] = r.confirmed
 		case <-status.C:
 			u.noteReplay(false)
+			if u.risking() {
+				continue
+			}
 			if err := u.tellBroker(l, Online); err != nil {
 				return err
 			}
@@ -114,6 +115,32 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 			return err
 		}
 	}
+}
+
+// besides returns what may be sent now besides the events: nil for what may not.
+func (u *Uplink) besides(answers <-chan result, ahead map[uint64]bool) (<-chan result, <-chan early) {
+	s, live := u.sender, u.live
+	if len(s.open) >= maxOpen-1 || u.risking() {
+		answers = nil // until a PUBACK makes room, or the link has ended for what is tried
+	}
+	if len(ahead) >= liveWindow || u.strikes >= liveStrikes || s.probing || s.doubts() || s.ceiling < liveBytes || u.lane() != s {
+		live = nil // nobody is known to listen, events are held back, or the message may be too large
+	}
+	return answers, live
+}
+
+// hear takes what the back-end said.
+func (u *Uplink) hear(words []place, now time.Time) error {
+	s := u.sender
+	for _, to := range words {
+		s.through(to, now)
+		if s.missed != nil {
+			if err := u.unheard(s.missed, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // measure sends the counters of now. They are never kept: who was away gets the
@@ -133,19 +160,24 @@ func (u *Uplink) measure(l *link) error {
 // fill sends batches while the windows have room.
 func (u *Uplink) fill(ctx context.Context, l *link) error {
 	for s := u.lane(); s != nil && ctx.Err() == nil && s.maySend(); s = u.lane() {
+		if s == u.sender {
+			if wait, err := s.gather(time.Now()); wait || err != nil {
+				return err
+			}
+		}
 		b, err := s.next()
 		if err != nil {
 			return err
 		}
 		if b == nil {
-			if s == u.replay && len(s.flight) == 0 && s.cursor < s.limit {
+			if s == u.replay && len(s.flight) == 0 && s.built == nil && s.cursor < s.limit {
 				s.pass(s.limit) // nothing there travels, or can be read
 				continue
 			}
 			return nil
 		}
 		topic, body := u.topic.events, b.body
-		if u.cfg.Compress && len(body) > compressAbove && u.marks.Stored() > b.pass {
+		if u.cfg.Compress && len(body) > compressAbove && (u.marks.Stored() > b.pass || s.doubts() || s.silent > 0) {
 			if body, err = u.compress(body); err != nil {
 				return err
 			}

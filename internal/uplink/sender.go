@@ -44,6 +44,8 @@ type sender struct {
 	space    []event.Event // that memory
 	more     bool          // the last read may not have reached the end
 	limit    event.Seq     // nothing behind it is read; zero: no limit
+	since    time.Time     // when pending began
+	gathers  bool          // pending waits for more
 
 	// detain parks what waits behind a refused event; nil: nothing does.
 	detain func([]event.Event) error
@@ -62,6 +64,8 @@ type sender struct {
 	pubacked time.Time     // when a PUBACK last came, or became due
 	rewound  time.Time     // when a hint was last followed
 
+	sizes
+
 	count Counts
 }
 
@@ -74,7 +78,7 @@ type lost interface {
 }
 
 func newSender(j Journal, mode Confirmation, wait time.Duration, enc encoder) *sender {
-	s := &sender{journal: j, enc: enc, mode: mode, wait: wait, cursor: j.Cursor(cursorName)}
+	s := &sender{journal: j, enc: enc, mode: mode, wait: wait, cursor: j.Cursor(cursorName), sizes: sizes{ceiling: maxBatchBytes}}
 	s.anchor = enc.before(lastTravelled(j, s.cursor))
 	s.sent = place{s.anchor.epoch, s.cursor}
 	s.connected()
@@ -120,6 +124,7 @@ func (s *sender) connected() {
 	s.open, s.unacked, s.heavy = make(map[uint64]*batch), 0, 0
 	s.toBroker, s.toBackend = newWindow(windowMin, windowMax), newWindow(confirmMin, confirmWindow)
 	s.patience = s.wait
+	s.fresh()
 	s.rewind()
 }
 
@@ -127,7 +132,7 @@ func (s *sender) connected() {
 // mode only one batch is then sent until a confirmation arrives: a back-end
 // that does not check for holes must not be led past a batch it missed.
 func (s *sender) rewind() {
-	s.flight, s.pending = nil, nil
+	s.flight, s.pending, s.built = nil, nil, nil
 	s.read, s.previous = s.cursor, s.anchor
 	s.more = true
 	s.probing = s.mode == Backend
@@ -148,7 +153,7 @@ func (s *sender) maySend() bool {
 		return false
 	case s.mode == Backend && len(s.flight) >= s.toBackend.size:
 		return false
-	case s.probing:
+	case s.probing, s.doubts():
 		return len(s.flight) == 0
 	}
 	return true
@@ -157,23 +162,32 @@ func (s *sender) maySend() bool {
 // next returns the batch to send, or nil if there is nothing to send now. The
 // caller must send it and tell by published, or end the link.
 func (s *sender) next() (*batch, error) {
-	for {
+	if b := s.built; b != nil && (s.steady || !s.doubts()) {
+		s.built = nil
+		return b, nil
+	}
+	for s.built == nil {
 		if err := s.load(); err != nil {
 			return nil, err
 		}
 		if len(s.pending) == 0 {
 			return nil, nil
 		}
-		b, used := s.enc.take(s.pending, s.previous, s.toBroker.bytes)
+		b, used := s.enc.take(s.pending, s.previous, s.most(s.toBroker.bytes))
 		if len(s.flight) > 0 && b.epoch != "" && b.epoch != s.sent.epoch {
 			return nil, nil // not before the earlier epoch is confirmed
 		}
 		s.pending = s.pending[used:]
-		if len(b.seqs) > 0 {
+		switch {
+		case len(b.seqs) == 0:
+			s.pass(b.pass)
+		case s.doubts() && !s.steady && b.raw > small:
+			s.built = b
+		default:
 			return b, nil
 		}
-		s.pass(b.pass)
 	}
+	return nil, nil
 }
 
 // load reads on from the journal until there is enough for a message.
@@ -300,6 +314,9 @@ func (s *sender) through(word place, now time.Time) {
 			s.count.Stale++
 			return
 		}
+		if s.provesHole(to) {
+			return
+		}
 		// It says again what we know although it was sent more: it sees a
 		// hole, or this is an echo. Sending again is safe, but not too often.
 		if len(s.flight) > 0 && !s.flight[0].acked.IsZero() && now.Sub(s.rewound) >= rewindEvery {
@@ -327,6 +344,7 @@ func (s *sender) through(word place, now time.Time) {
 	}
 	if s.cursor > before {
 		s.patience, s.progress = s.wait, now
+		s.heard()
 		s.probing = false
 	}
 }
@@ -336,7 +354,7 @@ func (s *sender) through(word place, now time.Time) {
 func (s *sender) skipTo(to event.Seq) {
 	s.count.Confirmed += uint64(to - s.cursor) // those that do not travel too
 	s.cursor, s.anchor = to, place{s.sent.epoch, to}
-	s.flight, s.pending = nil, nil
+	s.flight, s.pending, s.built = nil, nil, nil
 	s.read, s.previous, s.more = to, s.anchor, true
 }
 
@@ -378,6 +396,7 @@ func (s *sender) tick(now time.Time) error {
 		return errNoPuback
 	}
 	if at := s.sendAgainAt(); !at.IsZero() && !now.Before(at) {
+		s.goesUnheard()
 		s.patience = min(2*s.patience, confirmMax)
 		s.count.Rewinds++
 		s.rewind()

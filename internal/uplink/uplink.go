@@ -73,6 +73,7 @@ type Uplink struct {
 	upAt    time.Time // when the last link came up
 	known   known
 	around  around
+	trial   trial
 	quiet   string    // name of the failure that was logged last
 	saved   event.Seq // the cursor as it is on disk
 	savedAt time.Time
@@ -138,7 +139,7 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 	u := &Uplink{
 		cfg: cfg, topic: cfg.topics(), brokers: brokers,
 		journal: journal, marks: marks, notes: notes, box: box, log: log,
-		sender: s, saved: s.cursor, zip: zip, parking: parking,
+		sender: s, saved: s.cursor, zip: zip, parking: parking, trial: trial{calm: cfg.calm},
 		returns: returns{pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax}, scatter: min(scatter, cfg.RetryMax/4)},
 		nudge:   make(chan struct{}, 1), live: make(chan early), opened: make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
 		status: Status{
@@ -252,6 +253,7 @@ func (u *Uplink) round(parent context.Context) error {
 		}
 		failures = append(failures, err)
 	}
+	u.trial.links, u.trial.cuts = 0, 0
 	return u.explain(ctx, failures)
 }
 
@@ -276,6 +278,7 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 
 	if err := l.subscribe(ctx, &u.topic); err != nil {
 		l.drop(err)
+		u.trial.links, u.trial.cuts = 0, 0
 		return err
 	}
 	u.sender.connected()
@@ -290,6 +293,9 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	u.opens(opening{l.number, u.marks.Stored(), time.Now()})
 	err := u.send(ctx, l, d, feeds{ask, more})
 	u.opens(opening{})
+	if ctx.Err() == nil {
+		err = u.judge(err, time.Now())
+	}
 	u.sender.rewind() // nothing is in flight any more
 	if saved := u.save(); saved != nil && err == nil {
 		err = saved

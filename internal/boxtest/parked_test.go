@@ -1,0 +1,137 @@
+package boxtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+// TestParkedThroughTheCommandLine has the reference back-end of the program
+// refuse the deletions of orders, and settles them as an operator does: one is
+// sent again, one edited, one dropped. What is about the same order waits, the
+// rest does not, over a kill of the box.
+func TestParkedThroughTheCommandLine(t *testing.T) {
+	broker := StartMosquitto(t, MosquittoConfig{})
+	box := StartBox(t, BoxConfig{Broker: broker.URL()})
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ledger.db")
+	listen := func(more ...string) (stop func()) {
+		t.Helper()
+		said := &output{}
+		cmd := exec.Command(Binary(t), append([]string{"cloud", "listen", "--broker", broker.URL(), "--venue", Venue, "--store", file}, more...)...)
+		cmd.Stderr = said
+		p := start(t, cmd)
+		Eventually(t, 20*time.Second, "the back-end listens", func() bool { return strings.Contains(said.String(), "back-end online") })
+		return func() {
+			t.Helper()
+			p.signal(syscall.SIGTERM)
+			if !p.ended(10*time.Second) || p.err != nil {
+				t.Fatalf("the back-end ends with %v\n%s", p.err, said)
+			}
+		}
+	}
+	stop := listen("--refuse-type", "order_deleted")
+
+	token := box.Token(event.Manager, "staff_1", "")
+	say := func(kind, order, more string) uint64 {
+		t.Helper()
+		status, answer := box.Do("POST", "/api/v1/events", token,
+			fmt.Sprintf(`{"event":%q,"payload":{"orderId":%q,"venueId":%q%s}}`, kind, order, Venue, more))
+		var ack struct{ Seq uint64 }
+		if err := json.Unmarshal([]byte(answer), &ack); err != nil || ack.Seq == 0 {
+			t.Fatalf("%d %s", status, answer)
+		}
+		return ack.Seq
+	}
+	events := func(args ...string) string {
+		t.Helper()
+		stdout, stderr, code := box.Command(append([]string{"events"}, args...)...)
+		if code != 0 {
+			t.Fatalf("events %v ends with %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	synced := func(seq uint64) {
+		t.Helper()
+		Eventually(t, 30*time.Second, "the cloud has it", func() bool { return box.Status().Journal.SyncedThrough >= seq })
+	}
+
+	refused := map[string]uint64{}
+	for _, order := range []string{"retried", "edited", "dropped"} {
+		say("order_created", order, "")
+		refused[order] = say("order_deleted", order, `,"by":"hand"`)
+	}
+	synced(refused["dropped"])
+	behind := say("order_updated", "retried", "")
+	synced(say("order_created", "other", ""))
+
+	box.Kill()
+	box.Start()
+	list := events("list", "--parked")
+	if n := strings.Count(list, "refused: "); n != 3 || !strings.Contains(list, fmt.Sprintf("waits for %d", refused["retried"])) {
+		t.Fatalf("parked:\n%s", list)
+	}
+	if st := box.Status().Uplink; st.Parked != 4 {
+		t.Errorf("status says %d parked", st.Parked)
+	}
+
+	// Who waits cannot be settled alone.
+	if _, stderr, code := box.Command("events", "drop", fmt.Sprint(behind)); code != 1 || !strings.Contains(stderr, "waits for another") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	stop()
+	stop = listen() // it has been mended
+	mended := filepath.Join(dir, "mended.json")
+	if err := os.WriteFile(mended, []byte(`{"orderId":"edited","venueId":"`+Venue+`","by":"an operator"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	events("retry", fmt.Sprint(refused["retried"]), "--note", "back-end mended")
+	events("edit", fmt.Sprint(refused["edited"]), "--payload", mended)
+	events("drop", fmt.Sprint(refused["dropped"]), "--note", "booked by hand")
+	if list = events("list", "--parked"); list != "" {
+		t.Errorf("still parked:\n%s", list)
+	}
+	synced(box.Stored())
+	stop()
+
+	record := events("list", "--settled", "--json", "--payload")
+	for i, want := range []string{
+		`"decision":"retry","note":"back-end mended"`, `"decision":"edit"`, `"decision":"drop","note":"booked by hand"`,
+	} {
+		lines := strings.Split(record, "\n")
+		if i >= len(lines) || !strings.Contains(lines[i], want) || !strings.Contains(lines[i], `"by":"hand"`) {
+			t.Errorf("the record misses %s:\n%s", want, record)
+		}
+	}
+
+	// Once each, in order; nothing of what was dropped.
+	stdout, stderr, code := box.Command("cloud", "effects", file)
+	if code != 0 {
+		t.Fatalf("cloud effects ends with %d: %s", code, stderr)
+	}
+	var took []string
+	for line := range strings.Lines(stdout) {
+		words := strings.Fields(line) // source, seq, type, subject, payload
+		if len(words) < 5 {
+			t.Fatalf("cloud effects prints %q", line)
+		}
+		who := ""
+		if _, by, said := strings.Cut(line, `"by":"`); said {
+			who = by[:strings.Index(by, `"`)]
+		}
+		took = append(took, strings.TrimSpace(words[2]+" "+words[3]+" "+who))
+	}
+	want := "order_created retried, order_created edited, order_created dropped, order_created other, " +
+		"order_deleted retried hand, order_updated retried, order_deleted edited an operator"
+	if got := strings.Join(took, ", "); got != want {
+		t.Errorf("effects %s\nwant    %s", got, want)
+	}
+}
