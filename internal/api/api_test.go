@@ -219,7 +219,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /api/v1/events/parked":  office, "POST /api/v1/events/parked/{seq}/{decision}": operator,
 		"GET /api/v1/journal/stats": operator, "GET /api/v1/journal/export": operator,
 		"GET /api/v1/journal/backup": operator, "POST /api/v1/journal/compact": operator,
-		"GET /debug/pprof/": operator, "GET /debug/pprof/profile": operator,
+		"POST /api/v1/reload": operator, "GET /debug/pprof/": operator, "GET /debug/pprof/profile": operator,
 	}
 	for _, r := range s.routes() {
 		rule, ok := want[r.pattern]

@@ -94,7 +94,8 @@ type Config struct {
 	Parking Parking    // nil: there is no cloud
 	Journal func() any // the journal's figures, as JSON can hold them
 	Keeper  Keeper
-	CA      func() []byte // certificate of the box's own CA in PEM; nil: it has none
+	CA      func() []byte            // certificate of the box's own CA in PEM; nil: it has none
+	Reload  func() (Reloaded, error) // the error of a configuration with problems names them all
 	Metrics http.Handler
 	Spec    http.Handler // serves /asyncapi.yaml and /docs
 	Log     *slog.Logger
@@ -153,6 +154,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/journal/export", operator, s.export},
 		{"GET /api/v1/journal/backup", operator, s.backup},
 		{"POST /api/v1/journal/compact", operator, s.compact},
+		{"POST /api/v1/reload", operator, s.reload},
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
 		{"GET /ca.crt", public, s.ca},

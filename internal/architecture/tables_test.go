@@ -37,10 +37,12 @@ var arrows = map[string][]string{
 	"internal/lan/span":     {"internal/event"},
 	"internal/lan/wire":     {},
 	"internal/lan/packet":   {"internal/event"},
-	"internal/service":      {},
+	"internal/service":      {"systemd"},
 	"internal/simulate":     {"internal/event"},
 	"internal/spec":         {"internal/event"},
 	"internal/uplink":       {"internal/event"},
+
+	"systemd": {},
 
 	// Only tests import these.
 	"internal/architecture":       {},

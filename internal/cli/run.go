@@ -76,6 +76,8 @@ func runDaemon(ctx context.Context, cfg config.Config, log *slog.Logger, level *
 	if err != nil {
 		return err
 	}
+	stop := onHangup(func() { _, _ = d.Reload() }) // it logs what came of it
+	defer stop()
 	return d.Run(ctx)
 }
 

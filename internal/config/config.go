@@ -27,6 +27,7 @@ type Config struct {
 	Log       Log
 
 	origins  map[string]origin // by key path; a key at its default is absent
+	again    func() (Config, error)
 	warnings []string
 }
 
@@ -233,6 +234,28 @@ func Effective(c Config) []Line {
 
 // Warnings lists what is allowed but probably not meant.
 func (c Config) Warnings() []string { return c.warnings }
+
+// Again reads the same file, environment and flags anew, as they are now.
+func (c Config) Again() (Config, error) { return c.again() }
+
+// Changed lists the keys that have another value in b than in a, in the order
+// of the reference file.
+func Changed(a, b Config) []string {
+	changed := []string{}
+	for _, k := range keys() {
+		was, is := k.bind(&a), k.bind(&b)
+		tell := func(v value) string {
+			if v.raw != nil {
+				return v.raw()
+			}
+			return v.show()
+		}
+		if tell(was) != tell(is) {
+			changed = append(changed, k.path)
+		}
+	}
+	return changed
+}
 
 // Keys lists the path of every key, in the order of the reference file.
 func Keys() []string {

@@ -32,6 +32,7 @@ type value struct {
 	also []form // what is understood besides
 	set  func(text string) error
 	show func() string
+	raw  func() string // of a secret, to compare; nil: show tells all
 }
 
 // give sets the value from a text written in the given form.
@@ -82,6 +83,7 @@ func filled(p *string, checks ...func(string) error) value {
 // secret is a text no message may repeat.
 func secret(p *Secret, checks ...func(string) error) value {
 	v := str((*string)(p), checks...)
+	v.raw = v.show
 	v.show = func() string { return p.String() }
 	return v
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
@@ -43,6 +44,10 @@ type Daemon struct {
 	announcer   *discovery.Announcer // nil: discovery is off
 	api         *api.Server
 	socket      net.Listener
+
+	level     *slog.LevelVar // of log
+	reloading sync.Mutex     // guards running
+	running   config.Config  // as it is in force: cfg, and what was reloaded since
 }
 
 // New opens the box's state and binds its listeners, in the order the parts
@@ -51,7 +56,7 @@ type Daemon struct {
 // makes the journal and the box's identity. level is that of log: the cloud may
 // change it.
 func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, err error) {
-	d = &Daemon{cfg: cfg, log: log, started: time.Now()}
+	d = &Daemon{cfg: cfg, log: log, started: time.Now(), level: level, running: cfg}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -111,7 +116,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	d.api = api.New(api.Config{
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events}, Parking: d.parking(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
-		CA:      d.ca,
+		CA: d.ca, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
 		Log: log.With("part", "api"),
 	})
@@ -194,12 +199,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	tidyOften()
 	d.log.Info("box starts", "box", d.id.Box, "venue", d.id.Venue, "lan", d.lan.Addr().String(),
 		"stored", d.journal.Stored(), "backlog", d.journal.Backlog(api.UplinkCursor).Events)
-	// A service manager that is not there is no error.
-	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyReady)
 
 	front := []part{
 		{"lan", d.lan.Run},
 		{"api", func(ctx context.Context) error { return d.api.ServeSocket(ctx, d.socket) }},
+		{"watch", d.watch().Run},
 		{"notify", func(ctx context.Context) error { return notifyStopping(ctx, d.log) }},
 	}
 	if d.certificate != nil {

@@ -20,9 +20,20 @@ func diskStatus(dir string) api.DiskStatus {
 	return api.DiskStatus{FreeBytes: fs.Bavail * size, TotalBytes: fs.Blocks * size}
 }
 
+// readOnly reports whether dir's file system is mounted so; a kernel does that
+// to one that has errors.
+func readOnly(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && int64(fs.Flags)&unix.ST_RDONLY != 0 //nolint:unconvert // narrower on 32 bits
+}
+
 // clockSynchronised asks the kernel whether a time source disciplines its
-// clock (adjtimex(2)).
+// clock (adjtimex(2)), or systemd-timesyncd(8), whether it has: the unit's
+// ProtectClock= forbids to ask the kernel.
 func clockSynchronised() bool {
+	if _, err := os.Stat("/run/systemd/timesync/synchronized"); err == nil {
+		return true
+	}
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0

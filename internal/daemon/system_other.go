@@ -8,6 +8,8 @@ import "github.com/avoqado/avoqado-edge/internal/api"
 
 func diskStatus(string) api.DiskStatus { return api.DiskStatus{} }
 
+func readOnly(string) bool { return false }
+
 func clockSynchronised() bool { return false }
 
 // temperature is not known here.

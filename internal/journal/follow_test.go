@@ -333,3 +333,30 @@ func TestTrimUnderReaders(t *testing.T) {
 	wg.Wait()
 	b.wantSamples(b.all(), int(b.First()), n)
 }
+
+// TestAlive: a writer that runs says so at once, one that does not, never.
+func TestAlive(t *testing.T) {
+	dir := newJournal(t, small)
+	b := start(t, dir, small)
+	b.fill(1, 10)
+	for range 3 {
+		if err := b.Alive(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	b.stop()
+	j, err := Open(dir, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := j.Alive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a writer: %v", err)
+	}
+}

@@ -39,8 +39,9 @@ type queue struct {
 	bytes   int64
 	room    chan struct{} // closed when room was made; nil: nobody waits for it
 	closed  bool
-	woken   bool   // take returns, with nothing if need be
-	full    uint64 // how often a caller had to wait for room
+	woken   bool          // take returns, with nothing if need be
+	asked   chan struct{} // closed by the next take; nil: nobody asks
+	full    uint64        // how often a caller had to wait for room
 }
 
 func (q *queue) init(o Options) {
@@ -97,6 +98,10 @@ func (q *queue) take(ctx context.Context, into []entry) []entry {
 		}
 		q.settle()
 		q.mu.Lock()
+		if q.asked != nil {
+			close(q.asked)
+			q.asked = nil
+		}
 		batch := into[:0]
 		size := 0
 		for _, e := range q.waiting {
@@ -189,4 +194,21 @@ func (q *queue) depth() (events int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiting), q.bytes
+}
+
+// seen returns once the writer has looked at the queue after the call.
+func (q *queue) seen(ctx context.Context) error {
+	q.mu.Lock()
+	if q.asked == nil {
+		q.asked = make(chan struct{})
+	}
+	asked := q.asked
+	q.mu.Unlock()
+	q.wake()
+	select {
+	case <-asked:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -64,6 +64,11 @@ func (j *Journal) Run(ctx context.Context) error {
 	return nil
 }
 
+// Alive returns nil once the writer has come back from its disk and looked for
+// work after the call, and the error of ctx if it does not: it is stuck, or
+// nobody runs it. Nothing is written for it. Safe for concurrent use.
+func (j *Journal) Alive(ctx context.Context) error { return j.queue.seen(ctx) }
+
 // outcome is what became of one entry of a batch.
 type outcome struct {
 	seq   event.Seq // stored here, if not zero
