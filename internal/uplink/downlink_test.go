@@ -68,6 +68,13 @@ func (l *listener) last(topic string) string {
 	return ""
 }
 
+// all returns what was said on a topic, oldest first.
+func (l *listener) all(topic string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.said[topic])
+}
+
 func online(t *testing.T, u *Uplink) {
 	t.Helper()
 	until(t, "online", func() bool { return u.Status().State == Online })

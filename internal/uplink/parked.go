@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,9 +19,11 @@ import (
 const (
 	parkedSpace  = "parked"
 	settledSpace = "settled"
+	leftSpace    = "left"     // positions that were parked and are not any more
 	heldNote     = "lastHeld" // in noteSpace: the last event that was kept behind another
 	parkedMax    = 1000       // events that wait for an operator
 	settledKept  = 200        // of what operators decided
+	leftMax      = 8192       // the newest are kept
 
 	// againPrefix begins the DedupKey of an event that an operator has sent
 	// again, so that one decision puts it into the journal once.
@@ -83,9 +86,9 @@ type parking struct {
 
 	mu      sync.Mutex // guards below
 	list    map[event.Seq]*Parked
-	held    map[string]event.Seq   // key → the refused event that holds it
-	settled uint64                 // the last number
-	done    [settledKept]event.Seq // the newest decided, by number
+	held    map[string]event.Seq // key → the refused event that holds it
+	left    map[event.Seq]bool   // not to be sent from here: dropped, or in the journal anew
+	settled uint64               // the last number
 
 	// lastHeld is the last event that ever waited behind another. Events up to
 	// there may never have been sent from their place.
@@ -93,7 +96,7 @@ type parking struct {
 }
 
 func loadParking(notes Notes) (*parking, error) {
-	p := &parking{notes: notes, list: map[event.Seq]*Parked{}}
+	p := &parking{notes: notes, list: map[event.Seq]*Parked{}, left: map[event.Seq]bool{}}
 	all, err := notes.All(parkedSpace)
 	if err != nil {
 		return nil, fmt.Errorf("read parked events: %w", err)
@@ -121,8 +124,17 @@ func loadParking(notes Notes) (*parking, error) {
 		var s Settled
 		if json.Unmarshal(raw, &s) == nil { // else its slot is used again
 			p.settled = max(p.settled, s.Number)
-			p.done[s.Number%settledKept] = s.Seq
 		}
+	}
+	if all, err = notes.All(leftSpace); err != nil {
+		return nil, fmt.Errorf("read places that settled events left: %w", err)
+	}
+	for key := range all {
+		seq, err := strconv.ParseUint(key, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read places that settled events left: %w", err)
+		}
+		p.left[event.Seq(seq)] = true
 	}
 	return p, nil
 }
@@ -213,12 +225,13 @@ func (p *parking) count() int {
 	return len(p.list)
 }
 
-// has reports whether the event at a position is parked.
+// has reports whether the event at a position is parked, or was until an operator
+// decided about it: then it is not sent from there again, in a replay either.
 func (p *parking) has(s event.Seq) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, is := p.list[s]
-	return is
+	return is || p.left[s]
 }
 
 // detain parks what waits behind a refused event, so that the rest of the line
@@ -300,7 +313,7 @@ func (u *Uplink) refuse(epoch event.Epoch, list []refusal) error {
 		if len(events) == 0 || events[0].Seq != seq || events[0].Epoch != epoch || !travels(&events[0]) {
 			continue
 		}
-		if u.parking.has(seq) || u.parking.wasSettled(seq) {
+		if u.parking.has(seq) {
 			continue // said again, or what an operator has decided
 		}
 		if err := u.parking.park(&events[0], r.Reason, 0); err != nil {
@@ -310,14 +323,6 @@ func (u *Uplink) refuse(epoch event.Epoch, list []refusal) error {
 	}
 	u.tell(func(st *Status) { st.Parked = u.parking.count() })
 	return nil
-}
-
-// wasSettled reports whether an operator has decided about the event, as far as
-// that is kept.
-func (p *parking) wasSettled(s event.Seq) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Contains(p.done[:], s)
 }
 
 // Settle carries out what an operator decided about a refused event. On return
@@ -407,8 +412,11 @@ func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 	if err != nil {
 		return fmt.Errorf("encode decision: %w", err)
 	}
-	// The record first: a crash in between leaves the event parked, and what
+	// The records first: a crash in between leaves the event parked, and what
 	// was put into the journal is not put there twice.
+	if err := p.leave(gone); err != nil {
+		return err
+	}
 	key := fmt.Sprintf("%03d", done.Number%settledKept)
 	if err := p.notes.Put(settledSpace, map[string][]byte{key: raw}); err != nil {
 		return fmt.Errorf("%w: record decision: %w", errJournal, err)
@@ -417,7 +425,6 @@ func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 		return fmt.Errorf("%w: settle parked event: %w", errJournal, err)
 	}
 	p.settled = done.Number
-	p.done[done.Number%settledKept] = done.Seq
 	for seq, e := range p.list {
 		raw, changed := gone[parkedKey(seq)]
 		switch {
@@ -430,6 +437,27 @@ func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 		}
 	}
 	p.hold()
+	return nil
+}
+
+// leave notes which places are left, the newest of them.
+func (p *parking) leave(gone map[string][]byte) error {
+	put := map[string][]byte{}
+	for seq := range p.list {
+		if raw, changed := gone[parkedKey(seq)]; changed && raw == nil {
+			p.left[seq] = true
+			put[parkedKey(seq)] = []byte("1")
+		}
+	}
+	if old := len(p.left) - leftMax; old > 0 {
+		for _, seq := range slices.Sorted(maps.Keys(p.left))[:old] {
+			delete(p.left, seq)
+			put[parkedKey(seq)] = nil
+		}
+	}
+	if err := p.notes.Put(leftSpace, put); err != nil {
+		return fmt.Errorf("%w: leave the place of a parked event: %w", errJournal, err)
+	}
 	return nil
 }
 

@@ -177,7 +177,7 @@ func TestDecisionIsMadeOnce(t *testing.T) {
 	until(t, "what is behind, too", func() bool { return u.Status().Parked == 2 && u.Status().Synced == 2 })
 	poison.Store("")
 	dead := errors.New("power cut")
-	for _, space := range []string{settledSpace, parkedSpace} {
+	for _, space := range []string{leftSpace, settledSpace, parkedSpace} {
 		j.put = func(s string) (func(), error) {
 			if s == space {
 				return nil, dead
@@ -199,6 +199,48 @@ func TestDecisionIsMadeOnce(t *testing.T) {
 	until(t, "all is there", func() bool { return u.Status().Synced == j.Stored() })
 	if got := taken(t, backend); !slices.Equal(got, []string{"o1-7", "o1-8"}) {
 		t.Errorf("taken %v", got)
+	}
+}
+
+// What an operator has dropped is not sent again by a replay, and what was sent
+// again comes from its new place alone, also after a restart.
+func TestReplayPassesWhatWasSettled(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	var poison atomic.Value
+	poison.Store(`"n":7`)
+	backend := picky(t, broker.URL(), &poison)
+	heard := listen(t, broker.URL())
+	j := newMemory()
+	u := newUplink(t, j, broker.URL(), nil)
+	stop := running(t, "uplink", u.Run)
+	dropped := about(t, j, "o1", 7)
+	again := about(t, j, "o2", 7)
+	about(t, j, "o3", 1)
+	until(t, "two are parked", func() bool { return u.Status().Parked == 2 && u.Status().Synced == 3 })
+	poison.Store("")
+	if _, err := u.Settle(t.Context(), dropped, Drop, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Settle(t.Context(), again, Retry, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all is there", func() bool { return u.Status().Synced == j.Stored() })
+	if got := taken(t, backend); !slices.Equal(got, []string{"o3-1", "o2-7"}) {
+		t.Fatalf("taken %v", got)
+	}
+	stop()
+	u = newUplink(t, j, broker.URL(), nil)
+	running(t, "uplink", u.Run)
+	online(t, u)
+	sent := strings.Join(heard.all("/boxes/b1/events"), "")
+	ask(t, broker.URL(), heard, `{"id":"a","type":"journal.replay","params":{"from":1}}`)
+	until(t, "it is over", func() bool { return u.Status().Replay == nil && u.Status().Replayed > 0 })
+	until(t, "all is heard", func() bool {
+		return strings.Contains(strings.Join(heard.all("/boxes/b1/events"), "")[len(sent):], `"id":"o2-7"`)
+	})
+	replayed := strings.Join(heard.all("/boxes/b1/events"), "")[len(sent):]
+	if strings.Contains(replayed, `"id":"o1-7"`) || strings.Count(replayed, `"id":"o2-7"`) != 1 {
+		t.Errorf("replayed: %s", replayed)
 	}
 }
 
@@ -310,7 +352,7 @@ func TestSettledEventIsNotParkedAgain(t *testing.T) {
 	if err != nil || len(list) != settledKept || list[0].Number != 2 || list[settledKept-1].Seq != j.Stored() {
 		t.Errorf("%d decisions: %v", len(list), err)
 	}
-	if u.parking.wasSettled(bad) || !u.parking.wasSettled(list[0].Seq) {
-		t.Error("the newest 200 are not the ones that are known")
+	if !u.parking.has(bad) || !u.parking.has(list[0].Seq) {
+		t.Error("places that were left are sent from again")
 	}
 }
