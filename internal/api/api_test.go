@@ -20,6 +20,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/outages"
 )
 
 // tokens take the role's name for a token.
@@ -172,12 +173,19 @@ func (m *memory) Stored() event.Seq {
 
 func (m *memory) Cursor(string) event.Seq { return 2 }
 
+// past had one outage.
+type past struct{}
+
+func (past) Outages() []outages.Outage {
+	return []outages.Outage{{ID: 1, Cause: "no_internet", Evidence: "<b>"}}
+}
+
 func newServer(m *memory, b box, d *door) *Server { return newLimited(m, b, d, &limits{left: 1000}) }
 
 func newLimited(m *memory, b box, d *door, l Limits) *Server {
 	return New(Config{
 		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
-		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{},
+		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{}, Outages: past{},
 		CA:      func() []byte { return []byte("-----BEGIN CERTIFICATE-----\n") },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Spec:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "asyncapi: 3.0.0\n") }),
@@ -217,6 +225,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
 		"GET /api/v1/events/settled": office,
 		"GET /api/v1/events/parked":  office, "POST /api/v1/events/parked/{seq}/{decision}": operator,
+		"GET /api/v1/outages": office, "GET /api/v1/outages/{id}": office,
 		"GET /api/v1/journal/stats": operator, "GET /api/v1/journal/export": operator,
 		"GET /api/v1/journal/backup": operator, "POST /api/v1/journal/compact": operator,
 		"POST /api/v1/reload": operator, "GET /debug/pprof/": operator, "GET /debug/pprof/profile": operator,
@@ -549,5 +558,28 @@ func TestTerminalsAreSortedAndStatsFlat(t *testing.T) {
 	}
 	if status, body := ask(t, lan, "GET", "/nothing", "", ""); status != http.StatusNotFound || !strings.Contains(body, "/nothing") {
 		t.Errorf("unknown path: %d %s", status, body)
+	}
+}
+
+func TestOutages(t *testing.T) {
+	h := newServer(newMemory(1), box{}, &door{}).LAN()
+	for path, want := range map[string]string{
+		"/api/v1/outages":                              `"outages":[{"id":1`,
+		"/api/v1/outages/1":                            `"cause":"no_internet"`,
+		"/api/v1/outages/latest?format=html":           "Sin internet (no_internet)",
+		"/api/v1/outages/1?format=html&lang=en-US":     "<td>&lt;b&gt;",
+		"/api/v1/outages/latest?format=text&lang=en":   "Outage 1 · Venue v1 · b1",
+		"/api/v1/outages/1?format=pdf":                 "bad_format",
+		"/api/v1/outages/2":                            "no_outage",
+		"/api/v1/outages/latest%2F..?format=text":      "no_outage",
+		"/api/v1/outages/1?format=html&lang=%3Cscript": `<html lang="es">`,
+	} {
+		if _, body := ask(t, h, http.MethodGet, path, "MANAGER", ""); !strings.Contains(body, want) {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+	bare := New(Config{Auth: tokens{}, Box: box{}, Limits: &limits{left: 10}})
+	if _, body := ask(t, bare.LAN(), http.MethodGet, "/api/v1/outages", "MANAGER", ""); body != "{\"outages\":[]}\n" {
+		t.Errorf("without a cloud: %s", body)
 	}
 }

@@ -92,6 +92,7 @@ type Config struct {
 	Box     Box
 	Events  Events
 	Parking Parking    // nil: there is no cloud
+	Outages Outages    // likewise
 	Journal func() any // the journal's figures, as JSON can hold them
 	Keeper  Keeper
 	CA      func() []byte            // certificate of the box's own CA in PEM; nil: it has none
@@ -150,6 +151,8 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/events/parked", office, s.parked},
 		{"GET /api/v1/events/settled", office, s.settled},
 		{"POST /api/v1/events/parked/{seq}/{decision}", operator, s.settle},
+		{"GET /api/v1/outages", office, s.outages},
+		{"GET /api/v1/outages/{id}", office, s.outage},
 		{"GET /api/v1/journal/stats", operator, s.journal},
 		{"GET /api/v1/journal/export", operator, s.export},
 		{"GET /api/v1/journal/backup", operator, s.backup},

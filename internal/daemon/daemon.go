@@ -23,6 +23,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/identity"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
+	"github.com/avoqado/avoqado-edge/internal/outages"
 	"github.com/avoqado/avoqado-edge/internal/spec"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
@@ -41,6 +42,7 @@ type Daemon struct {
 	certificate *certificate.Keeper // nil: no TLS on the LAN
 	lan         *lan.Server
 	uplink      *uplink.Uplink       // nil: no cloud configured
+	outages     *outages.Recorder    // likewise
 	announcer   *discovery.Announcer // nil: discovery is off
 	api         *api.Server
 	socket      net.Listener
@@ -107,6 +109,9 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, remote{d, verifier, level}, log.With("part", "uplink")); err != nil {
 			return d, err
 		}
+		if d.outages, err = d.newRecorder(); err != nil {
+			return d, err
+		}
 	}
 	if cfg.Discovery.Mode != config.DiscoveryOff {
 		if d.announcer, err = d.newAnnouncer(); err != nil {
@@ -115,6 +120,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	}
 	d.api = api.New(api.Config{
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events}, Parking: d.parking(),
+		Outages: d.pastOutages(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		CA: d.ca, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
@@ -215,6 +221,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var cloud []part
 	if d.uplink != nil {
 		cloud = append(cloud, part{"uplink", d.uplink.Run})
+		front = append(front, part{"outages", d.outages.Run}) // it ends before the uplink: an orderly stop is no outage
 	}
 	began := time.Now()
 	err := runStages(ctx, front, cloud, []part{{"journal", d.journal.Run}})
