@@ -23,7 +23,7 @@ var (
 	errPanicked     = errors.New("message handling panicked")
 	errBadPacket    = errors.New("malformed packet from the broker")
 	errJournal      = errors.New("journal")
-	errTooLarge     = errors.New("the broker ends the link over the size of a message")
+	errTooLarge     = errors.New("the broker does not take a message for its size")
 	errParkedFull   = errors.New("no room for more parked events")
 	errLost         = errors.New("connection lost")
 	errCredentials  = errors.New("credentials")

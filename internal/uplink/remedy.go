@@ -59,7 +59,7 @@ func Remedy(name string) string {
 	case Credentials:
 		return "Check uplink.username and the password or its file with whoever runs the broker; a new file needs no restart."
 	case ParkedFull:
-		return "The back-end refuses too many events: see `avoqado-edge events list --parked`, and have the back-end mended or drop them."
+		return "The back-end or the broker refuses too many events: see `avoqado-edge events list --parked`, and have it mended, or drop them."
 	case MessageSize:
 		return "Have the broker take messages of 256 KiB; what it does not take is kept aside: see `avoqado-edge events list --parked`."
 	case Takeover:

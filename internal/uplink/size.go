@@ -242,7 +242,8 @@ func (u *Uplink) judge(err error, now time.Time) error {
 	}
 	links, cuts := t.links, t.cuts
 	t.links, t.cuts = 0, 0
-	if !byBroker(err) {
+	mute := errors.Is(err, errNoPuback)
+	if !byBroker(err) && !mute {
 		return err
 	}
 	var last *batch
@@ -258,7 +259,12 @@ func (u *Uplink) judge(err error, now time.Time) error {
 	trying := s.doubts()
 	s.doubt = max(s.doubt, s.flight[len(s.flight)-1].last().seq)
 	took := now.Sub(last.sent)
-	if !last.acked.IsZero() {
+	switch {
+	case mute && !t.took:
+		return err // it confirms nothing
+	case mute:
+		took = 0 // it has answered pings since: it was not the line
+	case !last.acked.IsZero():
 		// One that confirms the message all the same does both in one moment.
 		took = max(took, 3*now.Sub(last.acked))
 	}
@@ -292,7 +298,7 @@ func (u *Uplink) judge(err error, now time.Time) error {
 		return tooLarge // without a control it may be the topic
 	}
 	t.links = 0
-	reason := fmt.Sprintf("too large for the broker: it ended the link %d times when it was sent this event, a message of %d bytes", refusedLinks, last.size)
+	reason := fmt.Sprintf("too large for the broker: it did not take this event on %d links, a message of %d bytes", refusedLinks, last.size)
 	if parked := u.parkUnsent(last, reason); parked != nil {
 		return errors.Join(parked, err)
 	}

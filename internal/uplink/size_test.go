@@ -3,6 +3,7 @@ package uplink
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -269,5 +270,45 @@ func TestParkedForItsSizeIsNobodysPrevious(t *testing.T) {
 	b, err := newUplink(t, j, "tcp://127.0.0.1:1", nil).sender.next()
 	if err != nil || b == nil || !bytes.Contains(b.body, []byte(`"o3-1"`)) || bytes.Contains(b.body, []byte(`"previous"`)) {
 		t.Errorf("%+v: %v", b, err)
+	}
+}
+
+// A broker that confirms the control and then nothing, though it answers pings,
+// does not take the event. One that confirms not even the control may be ill,
+// and a silent one may be a line.
+func TestUnconfirmedEventIsParked(t *testing.T) {
+	for name, c := range map[string]struct {
+		why     error
+		control bool // confirmed
+		want    int
+	}{
+		"the control alone is confirmed": {errNoPuback, true, 1},
+		"nothing is confirmed":           {errNoPuback, false, 0},
+		"nobody is there":                {errSilent, true, 0},
+		"the box ends it":                {errRenewed, true, 0},
+	} {
+		j := newMemory()
+		about(t, j, "o1", 1)
+		bad := sized(t, j, "o2", 1, 60_000)
+		j.cursors[cursorName] = 1
+		u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+		for range 2 * refusedLinks {
+			u.sender.connected()
+			u.sender.steady, u.trial.took = true, c.control
+			b, err := u.sender.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b == nil {
+				break // it is parked
+			}
+			u.sender.published(1, b, time.Now().Add(-time.Minute))
+			if err := u.judge(c.why, time.Now()); !errors.Is(err, c.why) {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if list := u.Parked(); len(list) != c.want || c.want > 0 && list[0].Event.Seq != bad {
+			t.Errorf("%s: parked %+v", name, list)
+		}
 	}
 }
