@@ -25,39 +25,17 @@ func TestParkedThroughTheCommandLine(t *testing.T) {
 	file := filepath.Join(dir, "ledger.db")
 	listen := func(more ...string) (stop func()) {
 		t.Helper()
-		said := &output{}
-		cmd := exec.Command(Binary(t), append([]string{"cloud", "listen", "--broker", broker.URL(), "--venue", Venue, "--store", file}, more...)...)
-		cmd.Stderr = said
-		p := start(t, cmd)
-		Eventually(t, 20*time.Second, "the back-end listens", func() bool { return strings.Contains(said.String(), "back-end online") })
-		return func() {
-			t.Helper()
-			p.signal(syscall.SIGTERM)
-			if !p.ended(10*time.Second) || p.err != nil {
-				t.Fatalf("the back-end ends with %v\n%s", p.err, said)
-			}
-		}
+		return listenTo(t, broker, file, more...)
 	}
 	stop := listen("--refuse-type", "order_deleted")
 
-	token := box.Token(event.Manager, "staff_1", "")
 	say := func(kind, order, more string) uint64 {
 		t.Helper()
-		status, answer := box.Do("POST", "/api/v1/events", token,
-			fmt.Sprintf(`{"event":%q,"payload":{"orderId":%q,"venueId":%q%s}}`, kind, order, Venue, more))
-		var ack struct{ Seq uint64 }
-		if err := json.Unmarshal([]byte(answer), &ack); err != nil || ack.Seq == 0 {
-			t.Fatalf("%d %s", status, answer)
-		}
-		return ack.Seq
+		return sayOrder(t, box, kind, order, more)
 	}
 	events := func(args ...string) string {
 		t.Helper()
-		stdout, stderr, code := box.Command(append([]string{"events"}, args...)...)
-		if code != 0 {
-			t.Fatalf("events %v ends with %d: %s", args, code, stderr)
-		}
-		return stdout
+		return decide(t, box, args...)
 	}
 	synced := func(seq uint64) {
 		t.Helper()
@@ -133,5 +111,95 @@ func TestParkedThroughTheCommandLine(t *testing.T) {
 		"order_deleted retried hand, order_updated retried, order_deleted edited an operator"
 	if got := strings.Join(took, ", "); got != want {
 		t.Errorf("effects %s\nwant    %s", got, want)
+	}
+}
+
+// listenTo starts the reference back-end of the program and returns when it
+// listens. stop ends it in order.
+func listenTo(t *testing.T, broker *Mosquitto, file string, more ...string) (stop func()) {
+	t.Helper()
+	said := &output{}
+	cmd := exec.Command(Binary(t), append([]string{"cloud", "listen", "--broker", broker.URL(), "--venue", Venue, "--store", file}, more...)...)
+	cmd.Stderr = said
+	p := start(t, cmd)
+	Eventually(t, 20*time.Second, "the back-end listens", func() bool { return strings.Contains(said.String(), "back-end online") })
+	return func() {
+		t.Helper()
+		p.signal(syscall.SIGTERM)
+		if !p.ended(10*time.Second) || p.err != nil {
+			t.Fatalf("the back-end ends with %v\n%s", p.err, said)
+		}
+	}
+}
+
+// sayOrder publishes an event about an order, with more members, and returns its
+// place.
+func sayOrder(t *testing.T, box *Box, kind, order, more string) uint64 {
+	t.Helper()
+	status, answer := box.Do("POST", "/api/v1/events", box.Token(event.Manager, "staff_1", ""),
+		fmt.Sprintf(`{"event":%q,"payload":{"orderId":%q,"venueId":%q%s}}`, kind, order, Venue, more))
+	var ack struct{ Seq uint64 }
+	if err := json.Unmarshal([]byte(answer), &ack); err != nil || ack.Seq == 0 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	return ack.Seq
+}
+
+// decide runs a command about events, which must succeed.
+func decide(t *testing.T, box *Box, args ...string) string {
+	t.Helper()
+	stdout, stderr, code := box.Command(append([]string{"events"}, args...)...)
+	if code != 0 {
+		t.Fatalf("events %v ends with %d: %s", args, code, stderr)
+	}
+	return stdout
+}
+
+// TestTooLargeForTheBroker has a box with the settings of a venue meet a broker
+// that takes 20 kB: an event that is larger is parked, the rest gets on, and an
+// operator makes it smaller.
+func TestTooLargeForTheBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes six links, or as many silences")
+	}
+	for name, limit := range map[string][]string{
+		"the broker ends the link": {"max_packet_size 20000"},
+		"the broker lets it fall":  {"message_size_limit 20000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			broker := StartMosquitto(t, MosquittoConfig{Extra: limit})
+			box := StartBox(t, BoxConfig{Broker: broker.URL()})
+			file := filepath.Join(t.TempDir(), "ledger.db")
+			stop := listenTo(t, broker, file)
+			first := sayOrder(t, box, "order_created", "small", "")
+			Eventually(t, 30*time.Second, "the line is good", func() bool { return box.Status().Journal.SyncedThrough >= first })
+
+			began := time.Now()
+			bad := sayOrder(t, box, "order_updated", "large", `,"notes":"`+strings.Repeat("x", 60_000)+`"`)
+			behind := sayOrder(t, box, "order_updated", "large", `,"by":"hand"`)
+			last := sayOrder(t, box, "order_updated", "small", "")
+			Eventually(t, 4*time.Minute, "the line gets on", func() bool { return box.Status().Journal.SyncedThrough >= last })
+			t.Logf("after %s", time.Since(began).Round(time.Second))
+			list := decide(t, box, "list", "--parked")
+			if !strings.Contains(list, "refused: too large for the broker: ") || !strings.Contains(list, fmt.Sprintf("waits for %d", bad)) {
+				t.Fatalf("parked:\n%s", list)
+			}
+			if st := box.Status().Uplink; st.Parked != 2 {
+				t.Errorf("status says %d parked", st.Parked)
+			}
+
+			smaller := filepath.Join(t.TempDir(), "smaller.json")
+			if err := os.WriteFile(smaller, []byte(`{"orderId":"large","venueId":"`+Venue+`","notes":"cut short"}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			decide(t, box, "edit", fmt.Sprint(bad), "--payload", smaller)
+			Eventually(t, 30*time.Second, "all is there", func() bool { return box.Status().Journal.SyncedThrough >= behind+3 })
+			stop()
+			stdout, stderr, code := box.Command("cloud", "effects", file)
+			lines := strings.Split(strings.TrimSpace(stdout), "\n")
+			if code != 0 || len(lines) != 4 || !strings.Contains(lines[2], "cut short") || !strings.Contains(lines[3], `"by":"hand"`) {
+				t.Errorf("effects, %d %s:\n%s", code, stderr, stdout)
+			}
+		})
 	}
 }
