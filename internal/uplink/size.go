@@ -14,8 +14,8 @@ const (
 	refusedHoles = 2       // times on one link that the back-end proved not to have it
 	steadier     = 3       // times as long must a link have stood as it then takes to end
 	calmMax      = 30 * time.Second
-	ceilingFor   = time.Hour // then a larger message is tried
-	controlFrom  = 256       // positions behind the cursor, for an event to send once more
+	ceilingFor   = 15 * time.Minute // then a larger message is tried
+	controlFrom  = 256              // positions behind the cursor, for an event to send once more
 )
 
 // sizes is what a sender knows of messages that do not come through because

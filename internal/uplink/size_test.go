@@ -312,3 +312,24 @@ func TestUnconfirmedEventIsParked(t *testing.T) {
 		}
 	}
 }
+
+// Batches that were halved grow again: the limit may have been raised, or it was
+// the line.
+func TestBatchesGrowAgain(t *testing.T) {
+	u := newUplink(t, newMemory(), "tcp://127.0.0.1:1", nil)
+	s := u.sender
+	s.lower(maxBatchBytes / 4)
+	s.lower(maxBatchBytes)
+	u.trial.lowered = start
+	for i, want := range []int{maxBatchBytes / 8, maxBatchBytes / 4, maxBatchBytes / 2, maxBatchBytes, maxBatchBytes} {
+		at := start.Add(time.Duration(i) * ceilingFor)
+		for _, now := range []time.Time{at, at.Add(ceilingFor - 1)} {
+			if err := u.tryOn(now); err != nil || s.ceiling != want {
+				t.Errorf("%s: %d bytes, want %d: %v", now.Sub(start), s.ceiling, want, err)
+			}
+		}
+	}
+	if s.lower(small); s.ceiling != small {
+		t.Errorf("%d bytes: nothing below %d is suspected", s.ceiling, small)
+	}
+}
