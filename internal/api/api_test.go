@@ -30,11 +30,18 @@ func (tokens) Verify(token string) (auth.Grant, error) {
 	if token == "old" {
 		return auth.Grant{}, auth.ErrExpired
 	}
+	if role, ok := strings.CutPrefix(token, "lease-"); ok {
+		return auth.Grant{Subject: "s1", Venue: "v1", Role: event.Role(role), Lease: leaseEnd(), Expires: leaseEnd()}, nil
+	}
 	if !event.Role(token).Known() {
 		return auth.Grant{}, auth.ErrFormat
 	}
 	return auth.Grant{Subject: "s1", Venue: "v1", Role: event.Role(token)}, nil
 }
+
+func leaseEnd() time.Time { return time.Date(2126, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+func (tokens) MintConsole(role event.Role, _ time.Duration) (string, error) { return string(role), nil }
 
 // door remembers what came through it and refuses events called "refused".
 type door struct {
@@ -184,7 +191,7 @@ func newServer(m *memory, b box, d *door) *Server { return newLimited(m, b, d, &
 
 func newLimited(m *memory, b box, d *door, l Limits) *Server {
 	return New(Config{
-		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
+		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Logins: tokens{}, Origins: []string{"https://pos.example"}, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
 		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{}, Outages: past{},
 		CA:      func() []byte { return []byte("-----BEGIN CERTIFICATE-----\n") },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
@@ -213,7 +220,9 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 	want := map[string]access{
 		"GET /healthz": public, "GET /readyz": public, "GET /": public,
 		"GET /asyncapi.yaml": public, "GET /docs": public, "GET /ca.crt": public,
-		"GET /metrics":                 loopback,
+		"GET /metrics":       loopback,
+		"POST /api/v1/login": public, "POST /api/v1/logout": public, "POST /api/v1/login/code": operator,
+		"GET /api/v1/session":          staff,
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,
 		"POST /api/v1/tpv/command-ack": staff, "POST /api/v1/tpv/heartbeat": public,
@@ -244,6 +253,9 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		}
 		method, path, _ := strings.Cut(strings.NewReplacer("{id}", "1", "{seq}", "1", "{decision}", "retry", "{venueId}", "v1", "{requestId}", "r", "{terminalId}", "t").Replace(r.pattern), " ")
 		body := `{"event":"payment_completed","payload":{}}`
+		if path == "/api/v1/login" {
+			body = `{"token":"WAITER"}` // which is the one that it looks at
+		}
 
 		if got, _ := ask(t, lan, method, path, "", body); (got == http.StatusOK) != (rule == public) {
 			t.Errorf("%s without a token: status %d", r.pattern, got)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // ErrNotRunning says that no box answers on the socket.
@@ -38,6 +39,19 @@ func NewClient(path string) *Client {
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var st Status
 	return st, c.get(ctx, "/api/v1/status", &st)
+}
+
+// LoginCode is what lets somebody into the console page once.
+type LoginCode struct {
+	Code    string    `json:"code"` // six digits
+	Expires time.Time `json:"expiresAt"`
+	Tries   int       `json:"tries"`
+}
+
+// LoginCode makes a new code, which ends the one before.
+func (c *Client) LoginCode(ctx context.Context) (LoginCode, error) {
+	var code LoginCode
+	return code, c.ask(ctx, http.MethodPost, "/api/v1/login/code", &code)
 }
 
 // Journal returns the journal's figures as the box gives them.

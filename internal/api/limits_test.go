@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
@@ -35,6 +36,19 @@ func (l *limits) Spend(address string, telemetry bool) *event.Refusal {
 	defer l.mu.Unlock()
 	l.calls = append(l.calls, fmt.Sprintf("spend %s %t", address, telemetry))
 	if l.left--; l.left < 0 {
+		return l.refusal()
+	}
+	return nil
+}
+
+func (l *limits) Leased(_ context.Context, g auth.Grant, address string) *event.Refusal {
+	if g.Lease.IsZero() {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls = append(l.calls, fmt.Sprintf("leased %s %s", address, g.Subject))
+	if l.busy {
 		return l.refusal()
 	}
 	return nil

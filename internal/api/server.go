@@ -48,6 +48,9 @@ type Limits interface {
 	// an address sends the longer it takes, some seconds at most, less if ctx
 	// ends or the box stops.
 	Denied(ctx context.Context, address string, why error) *event.Refusal
+	// Leased keeps a record of a request that a lease alone allows, and returns
+	// nil once it is on disk, or how to refuse the request.
+	Leased(ctx context.Context, g auth.Grant, address string) *event.Refusal
 }
 
 // Till is how a POS has a terminal of the venue take a payment. All answers are
@@ -88,6 +91,8 @@ type Config struct {
 	Auth    Verifier
 	Publish Publisher
 	Limits  Limits
+	Logins  Logins
+	Origins []string // of pages that may post, besides the box's own
 	Till    Till
 	Box     Box
 	Events  Events
@@ -114,13 +119,24 @@ const (
 	operator               // the unix socket only
 )
 
-// Server serves the routes; it holds no state of its own.
+// Server serves the routes; it holds no state of its own but the code that lets
+// somebody into the console page.
 type Server struct {
-	cfg Config
+	cfg     Config
+	foreign *http.CrossOriginProtection
+	code    code
 }
 
 // New returns the API of one box.
-func New(cfg Config) *Server { return &Server{cfg: cfg} }
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, foreign: http.NewCrossOriginProtection()}
+	for _, origin := range cfg.Origins {
+		if err := s.foreign.AddTrustedOrigin(origin); err != nil {
+			cfg.Log.Warn("origin cannot be trusted", "origin", origin, "err", err)
+		}
+	}
+	return s
+}
 
 type route struct {
 	pattern string
@@ -134,6 +150,10 @@ func (s *Server) routes() []route {
 		{"GET /healthz", public, s.healthz},
 		{"GET /readyz", public, s.readyz},
 		{"GET /metrics", loopback, s.metrics},
+		{"POST /api/v1/login", public, s.login},
+		{"POST /api/v1/login/code", operator, s.newCode},
+		{"POST /api/v1/logout", public, s.logout},
+		{"GET /api/v1/session", staff, s.session},
 		{"POST /api/v1/events", staff, s.publish},
 		{"POST /api/v1/tpv/command-ack", staff, s.commandResult},
 		{"POST /api/v1/tpv/heartbeat", public, s.heartbeat},
@@ -195,29 +215,52 @@ func (s *Server) mux(check func(access, *http.Request) (auth.Grant, *event.Refus
 var errOperatorOnly = event.Refuse(http.StatusForbidden, "operator_only",
 	"This route answers on the box's own unix socket only")
 
+var errCode = errors.New("code is wrong or over")
+
+var errForeign = event.Refuse(http.StatusForbidden, "foreign_page",
+	"A page of another site must not do this; name its origin in lan.cors_origins if it may")
+
 func (s *Server) checkToken(rule access, r *http.Request) (auth.Grant, *event.Refusal) {
 	switch {
+	case s.foreign.Check(r) != nil: // only of what changes something
+		return auth.Grant{}, errForeign
 	case rule == public, rule == loopback && fromLoopback(r):
 		return auth.Grant{}, nil
 	case rule == operator:
 		return auth.Grant{}, errOperatorOnly
 	}
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || token == "" {
-		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "no_token", auth.ErrNoToken.Error())
-	}
-	grant, err := s.cfg.Auth.Verify(strings.TrimSpace(token))
-	if err != nil {
-		if refusal := s.denied(r, err); refusal != nil {
-			return auth.Grant{}, refusal
-		}
-		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "bad_token", err.Error())
+	grant, refusal := s.verify(r, tokensOf(r)...)
+	if refusal != nil {
+		return auth.Grant{}, refusal
 	}
 	if rule != staff && !event.MayPublish(grant.Role) {
 		return auth.Grant{}, event.Refuse(http.StatusForbidden, "role_not_allowed",
 			"Role "+string(grant.Role)+" may not read this; ADMIN, MANAGER, OWNER or SUPERADMIN may")
 	}
 	return grant, nil
+}
+
+// verify returns the grant of the first good token. Without one the caller reads
+// that it has expired if any has, since fetching a new one then helps.
+func (s *Server) verify(r *http.Request, tokens ...string) (auth.Grant, *event.Refusal) {
+	if len(tokens) == 0 {
+		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "no_token", auth.ErrNoToken.Error())
+	}
+	var why error
+	for _, token := range tokens {
+		grant, err := s.cfg.Auth.Verify(token)
+		if err == nil {
+			address, _ := addressOf(r)
+			return grant, s.cfg.Limits.Leased(r.Context(), grant, address)
+		}
+		if why == nil || errors.Is(err, auth.ErrExpired) {
+			why = err
+		}
+	}
+	if refusal := s.denied(r, why); refusal != nil {
+		return auth.Grant{}, refusal
+	}
+	return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "bad_token", why.Error())
 }
 
 func fromLoopback(r *http.Request) bool {

@@ -1,9 +1,12 @@
 package auth
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,9 +76,18 @@ type Grant struct {
 	Terminal string // normalised serial, see [NormaliseTerminal]; may be empty
 	TokenID  string // jti; may be empty
 	Session  string // sid, the login session; may be empty
+
+	// Lease is until when the token is accepted though it has ended, since the
+	// cloud is out of reach; see [Lease]. Zero: it has not ended. Whoever lets
+	// somebody in by it keeps a record of that.
+	Lease time.Time
+
+	// Held is the role of the token, where the lease gives less; else empty.
+	Held event.Role
+
 	// Expires is from when on the box refuses the token: its exp plus the
 	// leeway, so that a session lives as long as its token would be let in
-	// again. Zero: never.
+	// again. The end of the lease, if there is one. Zero: never.
 	Expires time.Time
 }
 
@@ -87,9 +99,16 @@ func (g Grant) Expired(now time.Time) bool {
 // Config is what a [Verifier] needs to know.
 type Config struct {
 	Venue          string        // the box's venue; tokens of any other are refused
-	Secret         []byte        // shared with the issuer, at least MinSecret bytes
+	Secret         []byte        // shared with the issuer, at least MinSecret bytes; empty: none is
 	PreviousSecret []byte        // also accepted while a secret is replaced; may be empty
 	Leeway         time.Duration // zero: DefaultLeeway; at most 5 minutes
+
+	// Issuers and Audiences, if there are any, must hold the iss and one aud of
+	// each token. Without them a token need not have these; an aud that it has
+	// must be the existing system's all the same (RFC 7519 §4.1.3).
+	Issuers, Audiences []string
+
+	Lease Lease
 }
 
 // Verifier checks and makes tokens. All its methods may be called concurrently.
@@ -100,7 +119,16 @@ type Verifier struct {
 	keys   jwt.VerificationKeySet
 	parser *jwt.Parser
 	now    func() time.Time
+	lease  Lease
 	policy atomic.Pointer[policy] // never nil
+
+	issuers, audiences []string
+
+	console [32]byte // signs what a console code gives, until the next start
+
+	mu      sync.Mutex      // guards below
+	sources map[string]Keys // replaced whole
+	missed  func()          // nil: nobody wants to know
 }
 
 // NewVerifier returns a verifier, or an error that names what is wrong with
@@ -113,20 +141,29 @@ func NewVerifier(c Config, now func() time.Time) (*Verifier, error) {
 	switch {
 	case c.Venue == "":
 		return nil, errors.New("verify tokens: no venue given")
-	case len(c.Secret) < MinSecret:
+	case len(c.Secret) > 0 && len(c.Secret) < MinSecret:
 		return nil, fmt.Errorf("verify tokens: secret is %d bytes long, %d are needed", len(c.Secret), MinSecret)
 	case len(c.PreviousSecret) > 0 && len(c.PreviousSecret) < MinSecret:
 		return nil, fmt.Errorf("verify tokens: previous secret is %d bytes long, %d are needed", len(c.PreviousSecret), MinSecret)
 	case c.Leeway < 0 || c.Leeway > maxLeeway:
 		return nil, fmt.Errorf("verify tokens: leeway %s is not within 0s and %s", c.Leeway, maxLeeway)
+	case c.Lease.Grace < 0 || c.Lease.Grace > MaxGrace:
+		return nil, fmt.Errorf("verify tokens: grace %s is not within 0s and %s", c.Lease.Grace, MaxGrace)
+	case c.Lease.Role != "" && !c.Lease.Role.Known():
+		return nil, fmt.Errorf("verify tokens: role %q is unknown", c.Lease.Role)
 	case now == nil:
 		return nil, errors.New("verify tokens: no clock given")
 	}
-	v := &Verifier{venue: c.Venue, secret: c.Secret, leeway: c.Leeway, now: now}
+	v := &Verifier{
+		venue: c.Venue, secret: c.Secret, leeway: c.Leeway, now: now, lease: c.Lease,
+		issuers: c.Issuers, audiences: c.Audiences, sources: make(map[string]Keys),
+	}
+	rand.Read(v.console[:])
 	v.policy.Store(&policy{})
-	v.keys.Keys = append(v.keys.Keys, c.Secret)
-	if len(c.PreviousSecret) > 0 {
-		v.keys.Keys = append(v.keys.Keys, c.PreviousSecret)
+	for _, secret := range [][]byte{c.Secret, c.PreviousSecret} {
+		if len(secret) > 0 {
+			v.keys.Keys = append(v.keys.Keys, secret)
+		}
 	}
 	v.parser = jwt.NewParser(
 		// Pinned, so that "none" gets nowhere. Which key an algorithm may be
@@ -154,22 +191,51 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 		return Grant{}, &Refusal{ErrFormat, err.Error()}
 	}
 	var c claims
-	if _, err := v.parser.ParseWithClaims(token, &c, v.key); err != nil {
-		if errors.Is(err, jwt.ErrTokenExpired) {
-			return Grant{}, &Refusal{ErrExpired, "token has expired"}
-		}
+	read, err := v.parser.ParseWithClaims(token, &c, v.key)
+	expired := errors.Is(err, jwt.ErrTokenExpired) // then the signature is good
+	if err != nil && (!expired || errors.Is(err, jwt.ErrTokenNotValidYet)) {
 		return Grant{}, &Refusal{ErrFormat, err.Error()}
 	}
+	g, refusal := v.judge(&c)
+	device := deviceOf(&c, token)
+	if expired {
+		// What else is wrong with it makes no difference to who must fetch a
+		// new one, and tells nobody what a lease would need.
+		until, leased := v.lease.until(&c, device, v.now())
+		if refusal != nil || !leased || read.Header["kid"] == consoleKey {
+			return Grant{}, &Refusal{ErrExpired, "token has expired"}
+		}
+		if less := Shrink(g.Role, v.lease.Role); less != g.Role {
+			g.Role, g.Held = less, g.Role
+		}
+		g.Lease, g.Expires = until, until
+		return g, nil
+	}
+	if refusal != nil {
+		return Grant{}, refusal
+	}
+	if v.lease.Known != nil {
+		v.lease.Known.remember(device)
+	}
+	return g, nil
+}
+
+// judge returns the grant of claims whose signature is good, whatever the time
+// is.
+func (v *Verifier) judge(c *claims) (Grant, *Refusal) {
 	p := v.policy.Load()
 	if problems := c.refusals(); len(problems) > 0 {
 		return Grant{}, &Refusal{ErrFormat, problems[0].Error()}
+	}
+	if why := v.foreign(c); why != "" {
+		return Grant{}, &Refusal{ErrFormat, why}
 	}
 	if c.Venue != v.venue {
 		// Also the "pending" venue of staff who have not joined one yet, and
 		// also for SUPERADMIN: a box serves its own venue alone.
 		return Grant{}, &Refusal{ErrVenue, "token is for another venue"}
 	}
-	if what := p.revokes(&c); what != "" {
+	if what := p.revokes(c); what != "" {
 		return Grant{}, &Refusal{ErrRevoked, what + " is revoked"}
 	}
 	if !p.operational() && event.Role(c.Role) != event.SuperAdmin {
@@ -182,27 +248,54 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 	return g, nil
 }
 
+// foreign says why a token was not made by or for whom it must be, empty if it
+// was.
+func (v *Verifier) foreign(c *claims) string {
+	if len(v.issuers) > 0 && !slices.Contains(v.issuers, c.Issuer) {
+		return "token is of another issuer"
+	}
+	meant := v.audiences
+	if len(meant) == 0 {
+		if len(c.Audience) == 0 {
+			return ""
+		}
+		meant = []string{audience}
+	}
+	if !slices.ContainsFunc(c.Audience, func(aud string) bool { return slices.Contains(meant, aud) }) {
+		return "token is for another audience"
+	}
+	return ""
+}
+
+// Lapsed reports whether the time of a grant is over by the clock that tokens
+// are judged by. Safe concurrently.
+func (v *Verifier) Lapsed(g Grant) bool { return g.Expired(v.now()) }
+
+// Proven reports whether a terminal has shown a token that names it within the
+// last month. Safe concurrently.
+func (v *Verifier) Proven(serial string) bool {
+	return v.lease.Known != nil && v.lease.Known.seenWithin("terminal/"+NormaliseTerminal(serial), provenFor)
+}
+
 // key returns what to check a signature with: the secrets for HS256 and for
-// nothing else, so that no public key is ever used as a secret; the one key of
-// the token's kid for the algorithm that belongs to the key. It also sees the header, whose "crit" lists
-// what a verifier must understand (RFC 7515 §4.1.11); this one understands
-// none of it.
+// nothing else, so that no public key is ever used as a secret; else the keys of
+// the token's kid that are for its algorithm. It also sees the header, whose
+// "crit" lists what a verifier must understand (RFC 7515 §4.1.11); this one
+// understands none of it, and looks at no key that a token brings along.
 func (v *Verifier) key(t *jwt.Token) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("critical header is not supported")
 	}
-	if t.Method.Alg() == hs256 {
-		return v.keys, nil
-	}
 	kid, _ := t.Header["kid"].(string)
-	k, known := v.policy.Load().keys[kid]
 	switch {
-	case !known:
-		return nil, errors.New("key of the token is not known")
-	case k.algorithm != t.Method.Alg():
-		return nil, errors.New("key of the token is for another algorithm")
+	case t.Method.Alg() != hs256:
+		return v.publicKeys(kid, t.Method.Alg())
+	case kid == consoleKey:
+		return v.console[:], nil
+	case len(v.keys.Keys) == 0:
+		return nil, errors.New("there is no secret for HS256")
 	}
-	return k.public, nil
+	return v.keys, nil
 }
 
 // checkForm refuses what cannot be a token before anything is decoded. The
@@ -236,6 +329,8 @@ func (v *Verifier) Mint(g Grant, lifetime time.Duration) (string, error) {
 		g.TokenID = uuid.NewString()
 	}
 	switch {
+	case len(v.secret) == 0:
+		return "", errors.New("mint token: there is no secret")
 	case g.Subject == "":
 		return "", errors.New("mint token: no subject given")
 	case !g.Role.Known():

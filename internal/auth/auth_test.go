@@ -162,7 +162,8 @@ func TestNewVerifierRefuses(t *testing.T) {
 	good := []byte(secret)
 	for name, c := range map[string]auth.Config{
 		"no venue":              {Secret: good},
-		"no secret":             {Venue: venue},
+		"grace too long":        {Venue: venue, Secret: []byte(secret), Lease: auth.Lease{Grace: auth.MaxGrace + 1}},
+		"unknown role":          {Venue: venue, Secret: []byte(secret), Lease: auth.Lease{Role: "ROOT"}},
 		"short secret":          {Venue: venue, Secret: good[:auth.MinSecret-1]},
 		"short previous secret": {Venue: venue, Secret: good, PreviousSecret: []byte("short")},
 		"negative leeway":       {Venue: venue, Secret: good, Leeway: -time.Second},

@@ -1,8 +1,12 @@
 package auth
 
 import (
+	"errors"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // Policy is what the cloud says of this venue's tokens. The zero value gates
@@ -18,11 +22,15 @@ type Policy struct {
 }
 
 // Revocation takes back tokens: the one with an id, those of a login session,
-// or those of a person. What is empty takes back nothing.
+// those of a person, or those of a device. What is empty takes back nothing.
 type Revocation struct {
 	Token   string // jti
 	Session string // sid
 	Subject string // sub
+
+	// Device is a terminal's serial, in any spelling. It also keeps out who
+	// says to be that terminal with a token that names none.
+	Device string
 
 	// Before spares a person's tokens that were issued at or after it, so that
 	// a new login helps. Zero spares none. A token that does not say when it
@@ -37,6 +45,7 @@ type policy struct {
 	tokens, sessions map[string]bool
 	subjects         map[string]time.Time // spared from this time on
 	everything       map[string]bool
+	devices          map[string]bool // normalised serials
 }
 
 // Enforce puts a policy in the place of the one before. Tokens verified from
@@ -44,7 +53,7 @@ type policy struct {
 func (v *Verifier) Enforce(p Policy) {
 	in := &policy{
 		status: p.VenueStatus, keys: p.Keys, tokens: map[string]bool{}, sessions: map[string]bool{},
-		subjects: map[string]time.Time{}, everything: map[string]bool{},
+		subjects: map[string]time.Time{}, everything: map[string]bool{}, devices: map[string]bool{},
 	}
 	for _, r := range p.Revoked {
 		if r.Token != "" {
@@ -52,6 +61,9 @@ func (v *Verifier) Enforce(p Policy) {
 		}
 		if r.Session != "" {
 			in.sessions[r.Session] = true
+		}
+		if device := NormaliseTerminal(r.Device); device != "" {
+			in.devices[device] = true
 		}
 		switch {
 		case r.Subject == "":
@@ -79,8 +91,65 @@ func (p *policy) revokes(c *claims) string {
 		return "session"
 	case p.everything[c.Subject]:
 		return "subject"
+	case p.devices[NormaliseTerminal(c.Terminal)]:
+		return "device"
 	case some && (c.IssuedAt.IsZero() || c.IssuedAt.Before(before)):
 		return "subject"
 	}
 	return ""
+}
+
+// DeviceRevoked reports whether the terminal with this serial is taken back,
+// whatever token comes with it. Safe concurrently.
+func (v *Verifier) DeviceRevoked(serial string) bool {
+	return v.policy.Load().devices[NormaliseTerminal(serial)]
+}
+
+// Trust puts the keys of one source, such as a file, in the place of those that
+// it gave before. A key is good as long as any source, or the policy, holds it.
+// Who keeps sessions open verifies theirs again. Safe concurrently.
+func (v *Verifier) Trust(source string, keys Keys) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	changed := maps.Clone(v.sources)
+	changed[source] = keys
+	v.sources = changed
+}
+
+// publicKeys returns the keys of a kid that are for an algorithm.
+func (v *Verifier) publicKeys(kid, algorithm string) (jwt.VerificationKeySet, error) {
+	v.mu.Lock()
+	sources, missed := v.sources, v.missed
+	v.mu.Unlock()
+	var set jwt.VerificationKeySet
+	known := false
+	look := func(keys Keys) {
+		k, ok := keys[kid]
+		known = known || ok
+		if ok && k.algorithm == algorithm {
+			set.Keys = append(set.Keys, k.public)
+		}
+	}
+	look(v.policy.Load().keys)
+	for _, keys := range sources {
+		look(keys)
+	}
+	switch {
+	case !known:
+		if missed != nil {
+			missed()
+		}
+		return set, errors.New("key of the token is not known")
+	case len(set.Keys) == 0:
+		return set, errors.New("key of the token is for another algorithm")
+	}
+	return set, nil
+}
+
+// OnUnknownKey has f called, on any goroutine, when a token names a key that no
+// source holds. f must not block.
+func (v *Verifier) OnUnknownKey(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.missed = f
 }

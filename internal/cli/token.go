@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
 func newToken(s Streams) *cobra.Command {
-	return group("token", "Tokens: mint one for a test or a technician, read one", newTokenMint(s), newTokenInspect(s))
+	return group("token", "Tokens: mint one for a test or a technician, read one, log in without one", newTokenMint(s), newTokenInspect(s), newTokenCode(s))
 }
 
 func newTokenMint(s Streams) *cobra.Command {
@@ -103,6 +105,33 @@ func roleNames() string {
 		names = append(names, string(r))
 	}
 	return strings.Join(names, " ")
+}
+
+func newTokenCode(s Streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "code", Short: "Make a code that logs one browser into the box's own page", Args: cobra.NoArgs,
+		Long: `The code has six digits, is good for ten minutes and one login, and ends after
+five wrong tries. Making another one ends it, too. Whoever uses it has the rights
+of an ADMIN for eight hours, or until the box restarts.`,
+		Example: "  avoqado-edge token code",
+	}
+	socket := socketFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
+		defer cancel()
+		code, err := api.NewClient(*socket).LoginCode(ctx)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(s.Out, code)
+		}
+		_, err = fmt.Fprintf(s.Out, "%s %s   good until %s, for one login\n", code.Code[:3], code.Code[3:], code.Expires.Local().Format(time.TimeOnly))
+		return err
+	}
+	return cmd
 }
 
 func newTokenInspect(s Streams) *cobra.Command {

@@ -148,6 +148,29 @@ func probeURL(s string) error {
 	return nil
 }
 
+// keyURL asks for TLS: whoever is on the way could put keys of their own into
+// the answer.
+func keyURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return errors.New("is not a URL such as https://api.example.com/.well-known/jwks.json")
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if here := u.Hostname() == "localhost" || err == nil && ip.IsLoopback(); u.Scheme != "https" && (u.Scheme != "http" || !here) {
+		return errors.New("does not begin with https://: somebody on the way could put keys of their own into the answer")
+	}
+	return nil
+}
+
+// staffRole knows the roles of the existing system (contract §5).
+func staffRole(s string) error {
+	roles := []string{"SUPERADMIN", "OWNER", "ADMIN", "MANAGER", "WAITER", "CASHIER", "KITCHEN", "HOST", "VIEWER"}
+	if !slices.Contains(roles, s) {
+		return fmt.Errorf("%q is none of %s", s, strings.Join(roles, ", "))
+	}
+	return nil
+}
+
 func usesTLS(broker string) bool {
 	scheme, _, _ := strings.Cut(broker, ":")
 	return slices.Contains([]string{"tls", "ssl", "mqtts", "wss"}, scheme)
@@ -238,9 +261,9 @@ func (l *loader) whole(c *Config) {
 	if c.Box.Venue == "" {
 		l.missing("box.venue", "is needed: the id of the venue this box serves")
 	}
-	if c.Auth.AccessTokenSecret == "" {
+	if c.Auth.AccessTokenSecret == "" && c.Auth.JWKSFile == "" && c.Auth.JWKSURL == "" {
 		l.missing("auth.access_token_secret", "is needed: the ACCESS_TOKEN_SECRET of the back-end, "+
-			"best in a file named by auth.access_token_secret_file")
+			"best in a file named by auth.access_token_secret_file; or auth.jwks_url or auth.jwks_file, if all tokens are signed with keys")
 	}
 	if c.Auth.PreviousSecret != "" && c.Auth.PreviousSecret == c.Auth.AccessTokenSecret {
 		l.wrong(c, "auth.previous_secret", "is the same as auth.access_token_secret")

@@ -49,6 +49,7 @@ type LAN struct {
 	TLSCertFile  string   // PEM, the chain; with TLSKeyFile, in mode files
 	TLSKeyFile   string   // PEM
 	TLSNames     []string // more DNS names of the box, in lower case; in mode auto
+	AllowedHosts []string // names of the box that mDNS does not give it
 }
 
 // TLSMode says where the certificate comes from that the box shows on the LAN.
@@ -85,6 +86,12 @@ type Auth struct {
 	AccessTokenSecretFile string
 	PreviousSecret        Secret // empty: none
 	PreviousSecretFile    string
+	JWKSFile              string // of public keys; empty: none
+	JWKSURL               string // of public keys; empty: none
+	Issuers               []string
+	Audiences             []string
+	OfflineGrace          time.Duration // 0: none
+	OfflineRole           string        // a staff role; empty: each keeps its own
 }
 
 // Confirm says what makes an event count as synced.

@@ -116,11 +116,13 @@ func TestEveryKey(t *testing.T) {
 		"box.id": "box_1", "box.venue": "venue_2", "box.name": "Caja 1",
 		"state_dir": "/srv/edge", "socket": "/run/edge.sock",
 		"lan.listen": "127.0.0.1:0", "lan.cors_origins": "[https://a.example, http://localhost:5173]",
-		"lan.ping_interval": "10s", "lan.ping_timeout": "5s", "lan.transport": "library",
+		"lan.ping_interval": "10s", "lan.ping_timeout": "5s", "lan.transport": "library", "lan.allowed_hosts": "[box.example.com, caja]",
 		"lan.tls": "auto", "lan.tls_cert_file": pem, "lan.tls_key_file": pem, "lan.tls_names": "[box.example.com, caja]",
 		"limits.max_connections": "20", "limits.rate_window": "30m", "limits.max_events_per_window": "100",
 		"limits.max_events_per_address": "1000",
 		"auth.access_token_secret":      "another secret of a good length", "auth.access_token_secret_file": held,
+		"auth.jwks_file": pem, "auth.jwks_url": "https://keys.example/jwks.json", "auth.issuers": "[a, b]", "auth.audiences": "[c, d]",
+		"auth.offline_grace": "12h", "auth.offline_role": "WAITER",
 		"auth.previous_secret": "the secret that was before it", "auth.previous_secret_file": held,
 		"uplink.brokers": "[tls://a.example:8883, tcp://b.example:1883]", "uplink.prefix": "edge/v1",
 		"uplink.confirm": "broker", "uplink.username": "box_1", "uplink.password": "0123",
@@ -321,7 +323,7 @@ uplnik: {confirm: broker}
 		`environment SOCKET_MAX_EVENTS_PER_WINDOW: limits.max_events_per_window: "abc" is not a whole number`,
 		`flag: log.level: "loud" is none of debug, info, warn, error`,
 		`flag: log.colour: unknown key`,
-		`config.yaml: auth.access_token_secret: is needed: the ACCESS_TOKEN_SECRET of the back-end, best in a file named by auth.access_token_secret_file`,
+		`config.yaml: auth.access_token_secret: is needed: the ACCESS_TOKEN_SECRET of the back-end, best in a file named by auth.access_token_secret_file; or auth.jwks_url or auth.jwks_file, if all tokens are signed with keys`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Fatalf("got\n%s\n\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -78,6 +78,9 @@ func keys() []key {
 		{path: "lan.tls_key_file", bind: func(c *Config) value { return str(&c.LAN.TLSKeyFile, absolute, private) }},
 		{path: "lan.tls_names", bind: func(c *Config) value { return words(&c.LAN.TLSNames, hostName) }},
 
+		// Terminals of today ask for the name that they were built with.
+		{path: "lan.allowed_hosts", fallback: "api.avoqado.io", bind: func(c *Config) value { return words(&c.LAN.AllowedHosts, hostName) }},
+
 		{
 			path: "limits.max_connections", fallback: "500", env: named("SOCKET_MAX_CONNECTIONS"),
 			bind: func(c *Config) value { return number(&c.Limits.MaxConnections, 1, 10_000) },
@@ -117,6 +120,14 @@ func keys() []key {
 			path: "auth.previous_secret_file", fileOf: "auth.previous_secret",
 			bind: func(c *Config) value { return str(&c.Auth.PreviousSecretFile, absolute) },
 		},
+
+		{path: "auth.jwks_file", bind: func(c *Config) value { return str(&c.Auth.JWKSFile, absolute) }},
+		{path: "auth.jwks_url", bind: func(c *Config) value { return str(&c.Auth.JWKSURL, keyURL) }},
+		{path: "auth.issuers", bind: func(c *Config) value { return words(&c.Auth.Issuers, line(200)) }},
+		{path: "auth.audiences", bind: func(c *Config) value { return words(&c.Auth.Audiences, line(200)) }},
+		// Beyond a week nobody would notice that a terminal was stolen.
+		{path: "auth.offline_grace", fallback: "24h", bind: func(c *Config) value { return duration(&c.Auth.OfflineGrace, 0, 168*time.Hour) }},
+		{path: "auth.offline_role", bind: func(c *Config) value { return str(&c.Auth.OfflineRole, staffRole) }},
 
 		{path: "uplink.brokers", bind: func(c *Config) value { return words(&c.Uplink.Brokers, brokerURL) }},
 		{path: "uplink.prefix", bind: func(c *Config) value { return str(&c.Uplink.Prefix, topicPrefix) }},

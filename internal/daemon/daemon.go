@@ -37,6 +37,8 @@ type Daemon struct {
 	keyErr  error
 	started time.Time
 	clock   clock
+	known   *auth.Known       // devices
+	keys    []*auth.KeySource // none: all keys come from the cloud
 
 	journal     *journal.Journal
 	certificate *certificate.Keeper // nil: no TLS on the LAN
@@ -75,11 +77,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	if d.key, d.keyErr = identity.Open(cfg.StateDir); d.keyErr != nil {
 		log.Error("the box cannot prove who it is", "err", d.keyErr) // and serves all the same
 	}
-	verifier, err := auth.NewVerifier(auth.Config{
-		Venue:          cfg.Box.Venue,
-		Secret:         []byte(cfg.Auth.AccessTokenSecret.Reveal()),
-		PreviousSecret: []byte(cfg.Auth.PreviousSecret.Reveal()),
-	}, d.clock.Now)
+	verifier, err := d.newVerifier(log.With("part", "auth"))
 	if err != nil {
 		return d, err
 	}
@@ -93,7 +91,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	d.certificate = d.newCertificate()
 	d.lan, err = lan.Listen(lan.Config{
 		Listen: cfg.LAN.Listen, Venue: cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
-		CORS: cfg.LAN.CORSOrigins, TLS: d.tlsConfig(), PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
+		CORS: cfg.LAN.CORSOrigins, Hosts: hosts(cfg, d.id.Box), TLS: d.tlsConfig(), PingInterval: cfg.LAN.PingInterval, PingTimeout: cfg.LAN.PingTimeout,
 		Transport:      lan.Transport(cfg.LAN.Transport),
 		Redis:          cfg.Redis.Target().Reveal(),
 		MaxConnections: cfg.Limits.MaxConnections, MaxEventsPerWindow: cfg.Limits.MaxEventsPerWindow,
@@ -119,7 +117,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 		}
 	}
 	d.api = api.New(api.Config{
-		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Box: d, Events: shown{events}, Parking: d.parking(),
+		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Logins: verifier, Origins: cfg.LAN.CORSOrigins, Box: d, Events: shown{events}, Parking: d.parking(),
 		Outages: d.pastOutages(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		CA: d.ca, Reload: d.Reload,
@@ -215,6 +213,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.certificate != nil {
 		front = append(front, part{"certificate", d.certificate.Run})
 	}
+	front = append(front, d.authParts()...)
 	if d.announcer != nil {
 		front = append(front, part{"discovery", d.announcer.Run})
 	}

@@ -71,6 +71,7 @@ func newBoxCollector(d *Daemon) *boxCollector {
 	c.counter("events_delivered_total", "Messages handed to clients' transports.", func(s *snapshot) float64 { return float64(s.lan.Sent) })
 	c.counter("events_replayed_total", "Messages sent again to clients that came back.", func(s *snapshot) float64 { return float64(s.lan.Replayed) })
 	c.counter("events_expired_total", "Stored events not shown because they were past their expiry.", func(s *snapshot) float64 { return float64(s.lan.Expired) })
+	c.counter("leases_total", "Times a token that had ended was accepted while the cloud was out of reach.", func(s *snapshot) float64 { return float64(s.lan.Leases) })
 	c.counter("handshakes_delayed_total", "Failed handshakes whose answer was held back.", func(s *snapshot) float64 { return float64(s.lan.Delayed) })
 	c.counter("panics_contained_total", "Panics in callbacks that did not end the process.", func(s *snapshot) float64 { return float64(s.lan.Panics) })
 

@@ -60,6 +60,11 @@ func (d *Daemon) Status() api.Status {
 	if st.Disk.TotalBytes > 0 && st.Disk.FreeBytes < lowDisk {
 		look("only %d MiB are free on the disk of %s", st.Disk.FreeBytes>>20, d.cfg.StateDir)
 	}
+	for _, source := range d.keys {
+		if k := source.Status(); k.Failing != "" {
+			look("the token keys of auth.jwks_%s cannot be read, %d that were read before are in force: %s", k.Source, k.Keys, k.Failing)
+		}
+	}
 	if n := st.Uplink.Parked; n > 0 {
 		look("%d events are parked, since the cloud will not take them: avoqado-edge events list --parked", n)
 	}

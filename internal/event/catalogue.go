@@ -53,6 +53,8 @@ const (
 
 	TerminalConfigChanged Kind = "terminal_config_changed"
 
+	LeaseUsed Kind = "auth:lease_used"
+
 	BridgeRequest     Kind = "terminal:payment_request"
 	BridgeCancel      Kind = "terminal:payment_cancel"
 	BridgeProbe       Kind = "terminal:payment_probe"
@@ -233,6 +235,10 @@ var catalogue = []Row{
 	// Only the back-end can say whether the attempt may go on, so nobody may
 	// send it here: silence is what a terminal takes for no.
 	{Kind: "terminal:payment_attempt_opened", Class: Money, Family: Bridge, Inbound: true, Subject: "requestId"},
+
+	// The record of each use of a token that had ended. Nobody is let in without
+	// it, so a full disk must refuse it no sooner than the payments it is for.
+	{Kind: LeaseUsed, Class: Money, Inbound: true, Subject: "userId"},
 
 	// Terminals under command. What is asked of a terminal is delivered by its
 	// queue and not by the fan-out; how it goes is told to the venue.

@@ -16,6 +16,7 @@ type Config struct {
 	Box     string   // id of the box
 	Version string   // of the program; both stand in the header of every answer
 	CORS    []string // origins allowed besides the dashboards' and the box's own
+	Hosts   []string // names of the box, besides localhost and its addresses
 
 	// TLS is for clients that want it, on the same port as those that do not;
 	// nil: none may.
@@ -102,6 +103,13 @@ func (c Config) withDefaults() Config {
 // client reads. Safe for concurrent use.
 type Verifier interface {
 	Verify(token string) (auth.Grant, error)
+	// Lapsed reports whether the time of a grant is over.
+	Lapsed(g auth.Grant) bool
+	// DeviceRevoked reports whether a terminal is taken back, whoever says to be
+	// it; Proven, whether it has shown a token of its own lately, so that it
+	// need not be believed without one.
+	DeviceRevoked(serial string) bool
+	Proven(serial string) bool
 }
 
 // Journal is where events are kept. Safe for concurrent use.

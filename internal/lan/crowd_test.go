@@ -208,7 +208,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	}
 	until(t, "the places are given back", func() bool {
 		c := b.tcp("127.0.0.1")
-		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		answer, _ := io.ReadAll(c)
 		return len(answer) > 0

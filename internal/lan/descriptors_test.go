@@ -217,7 +217,7 @@ func TestDescriptors(t *testing.T) {
 			return false
 		}
 		defer c.Close()
-		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		answer, _ := io.ReadAll(c)
 		return len(answer) > 0

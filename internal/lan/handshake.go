@@ -81,19 +81,19 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 	if err == nil && grant.Venue != s.cfg.Venue {
 		err = auth.ErrVenue
 	}
-	terminal := grant.Terminal
+	claimed, terminal := claimedTerminal(presented), ""
 	if err != nil {
 		s.counters.refuse(reasonAuth)
-	} else if claimed := claimedTerminal(presented); claimed != "" {
-		if len(claimed) > event.MaxKey || (terminal != "" && !s.terminals.same(terminal, claimed)) {
-			s.counters.refuse(reasonTerminal)
-			err = errTerminal
-		}
-		terminal = s.terminals.serial(claimed)
+	} else if terminal, err = s.identify(grant, claimed); err != nil {
+		s.counters.refuse(reasonTerminal)
 	}
 	if err != nil {
-		s.refuseHandshake(l, address, err)
+		s.refuseHandshake(l, address, claimed, err)
 		return err
+	}
+	if !grant.Lease.IsZero() && s.recordLease(s.serving, grant, terminal, address, "socket") != nil {
+		l.drop() // a retry may find the disk well
+		return errClosing
 	}
 	sess := newSession(s, io, l, grant, token, terminal)
 	sess.capabilities = capabilities(presented)
@@ -104,13 +104,46 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 	return nil
 }
 
-// refuseHandshake holds the client's answer back for as long as its address
-// has earned by failing before. Every token is looked at first, so a good one is
+// identify returns the terminal that a client is, empty if none: that of its
+// token, else the one that it says to be. A terminal that shows tokens of its
+// own is not believed without one; who says so is let in as a person alone.
+func (s *Server) identify(g auth.Grant, claimed string) (terminal string, err error) {
+	terminal = g.Terminal
+	if claimed != "" {
+		if len(claimed) > event.MaxKey || (terminal != "" && !s.terminals.same(terminal, claimed)) {
+			return "", errTerminal
+		}
+		terminal = s.terminals.serial(claimed)
+	}
+	switch {
+	case terminal == "":
+	case s.verifier.DeviceRevoked(terminal):
+		return "", auth.ErrRevoked
+	case g.Terminal == "" && s.verifier.Proven(terminal):
+		s.counters.refuse(reasonTerminal)
+		s.log.Warn("terminal is not believed without a token of its own", "terminal", terminal, "user", g.Subject)
+		return "", nil
+	}
+	return terminal, nil
+}
+
+// refuseHandshake holds the client's answer back for as long as its address, or
+// the terminal it says to be, has earned by failing before. Every token is looked at first, so a good one is
 // let in at once whatever the others at its address do: a shift may come to work
 // behind one router in which a stale terminal knocks all day.
-func (s *Server) refuseHandshake(l *link, address string, err error) {
+func (s *Server) refuseHandshake(l *link, address, claimed string, err error) {
 	defer l.vacate()
 	delay, answer, first := s.addresses.fail(address, time.Now())
+	if delay > 0 {
+		defer s.addresses.done(address)
+	}
+	if claimed != "" && len(claimed) <= event.MaxKey {
+		longer, may, _ := s.devices.fail(claimed, time.Now())
+		if longer > 0 {
+			defer s.devices.done(claimed)
+		}
+		delay, answer = max(delay, longer), answer && may
+	}
 	level := slog.LevelDebug // a client that tries for ever fills no log
 	if first {
 		level = slog.LevelInfo
@@ -121,7 +154,6 @@ func (s *Server) refuseHandshake(l *link, address string, err error) {
 		s.counters.refuse(reasonFailures)
 		l.drop()
 	case delay > 0:
-		defer s.addresses.done(address)
 		s.counters.delayed.Add(1)
 		pause(s.serving, delay)
 	}

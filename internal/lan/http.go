@@ -53,6 +53,11 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Server", "avoqado-edge/"+s.cfg.Version)
 	w.Header().Set("Avoqado-Box", s.cfg.Box)
+	if !s.hosts.allows(r.Host) {
+		s.counters.refuse(reasonHost)
+		turnAway(w, http.StatusMisdirectedRequest, "Host not allowed: name it in lan.allowed_hosts")
+		return
+	}
 	if r.URL.Path != socketPath {
 		s.extra.ServeHTTP(w, r)
 		return
@@ -63,6 +68,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case !s.originAllowed(r):
 		s.counters.refuse(reasonOrigin)
 		turnAway(w, http.StatusForbidden, "Origin not allowed")
+		return
+	case !handshake && s.stolen(r, query.Get("sid")):
+		s.counters.refuse(reasonStolen)
+		turnAwayUnknown(w)
 		return
 	case query.Has("j"):
 		turnAway(w, http.StatusBadRequest, "JSONP not supported")
@@ -110,6 +119,13 @@ func (b *body) Read(p []byte) (int, error) {
 		b.late()
 	}
 	return n, err
+}
+
+// turnAwayUnknown answers as to an id that nobody has: clients begin anew.
+func turnAwayUnknown(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = io.WriteString(w, `{"code":1,"message":"Session ID unknown"}`) // nobody to tell
 }
 
 // turnAway answers as an Engine.IO server does. Clients take any of these as a

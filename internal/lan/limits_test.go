@@ -183,17 +183,17 @@ func TestDeadlines(t *testing.T) {
 	gone(left)
 	until(t, "four without a session are counted", func() bool { return b.Stats().Refused["no_session"] == 4 })
 
-	for _, sent := range []string{"", "GET / HTTP/1.1\r\nHost: box\r\nX-Slow: "} {
+	for _, sent := range []string{"", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "} {
 		hangs(t, b.Addr().String(), sent)
 	}
 	until(t, "two headers are counted", func() bool { return b.Stats().Refused["header_timeout"] == 2 })
 
 	p := b.poll(t)
 	path := strings.TrimPrefix(p.url, "http://"+b.Addr().String())
-	hangs(t, b.Addr().String(), "POST "+path+" HTTP/1.1\r\nHost: box\r\nContent-Length: 100\r\n\r\n42[")
+	hangs(t, b.Addr().String(), "POST "+path+" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n42[")
 	until(t, "a body is counted", func() bool { return b.Stats().Refused["body_timeout"] == 1 })
 	for _, path := range []string{"/socket.io/?EIO=4&transport=polling&sid=unknown", "/none"} { // answered without reading it
-		hangs(t, b.Addr().String(), "POST "+path+" HTTP/1.1\r\nHost: box\r\nContent-Length: 100\r\n\r\n42[")
+		hangs(t, b.Addr().String(), "POST "+path+" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n42[")
 	}
 	b.quiet(witness)
 }

@@ -32,7 +32,8 @@ const (
 	answerTimeout = 3 * time.Second      // at the end, for what is being answered
 	closeTimeout  = time.Second          // then, for the HTTP requests left
 	saveEvery     = 3 * time.Second      // positions, if one changed
-	sweepEvery    = time.Minute          // dead entries and grants that ended
+	sweepEvery    = time.Minute          // dead entries, and every token again
+	lapseEvery    = time.Second          // grants that ended
 	pollGrace     = 10 * time.Second     // longer than a whole heartbeat may a poll wait
 	pollEvery     = 5 * time.Millisecond // while waiting for the end
 	idleTimeout   = 120 * time.Second    // of a kept-alive HTTP connection
@@ -47,6 +48,7 @@ type Server struct {
 	log      *slog.Logger
 	extra    http.Handler
 	origins  map[string]bool // lower case
+	hosts    hosts
 	rooms    rooms
 
 	listener *listener
@@ -68,6 +70,8 @@ type Server struct {
 	positions *positions
 	terminals *terminals
 	addresses *addresses
+	devices   *addresses // the same for terminals that clients say to be
+	leases    leaseUses
 	lonely    *crowd // transports without a session
 
 	serving  context.Context // ends when Run has answered what it could
@@ -104,6 +108,8 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 		counters: newCounters(), jobs: newJobs(), positions: positions,
 		terminals: terminals,
 		addresses: &addresses{seen: make(map[string]*address)},
+		devices:   &addresses{seen: make(map[string]*address)},
+		hosts:     newHosts(cfg.Hosts),
 		lonely:    newCrowd(cfg.MaxConnections / 2),
 		sessions:  make(map[string]*session),
 	}
@@ -291,6 +297,8 @@ func (s *Server) settle() {
 // upkeep saves positions and sweeps, until ctx ends.
 func (s *Server) upkeep(ctx context.Context) {
 	save, sweep, silent := time.NewTicker(saveEvery), time.NewTicker(sweepEvery), time.NewTicker(s.cfg.ConnectTimeout/5)
+	lapse := time.NewTicker(lapseEvery)
+	defer lapse.Stop()
 	defer save.Stop()
 	defer sweep.Stop()
 	defer silent.Stop()
@@ -310,6 +318,8 @@ func (s *Server) upkeep(ctx context.Context) {
 			failing = err != nil
 		case <-sweep.C:
 			s.guard("sweep", s.sweep)
+		case <-lapse.C:
+			s.guard("lapse", s.endLapsed)
 		case <-silent.C:
 			s.guard("silent", s.dropSilent)
 		}

@@ -123,17 +123,17 @@ func (s *Server) connected(io *socket.Socket) {
 	s.log.Info("client connected", "sid", sess.sid, "user", sess.grant.Subject,
 		"role", sess.grant.Role, "terminal", sess.terminal, "address", sess.address)
 
-	sess.emit("authentication_success", object(
+	sess.emit("authentication_success", object(append([]event.Member{
 		event.Text("correlationId", sess.correlationID),
-		event.Member{Key: "success", Value: []byte("true")},
-		event.Member{Key: "authContext", Value: object(
+		{Key: "success", Value: []byte("true")},
+		{Key: "authContext", Value: object(
 			event.Text("userId", sess.grant.Subject),
 			event.Text("venueId", sess.grant.Venue),
 			event.Text("role", string(sess.grant.Role)),
 			event.Text("orgId", sess.grant.Org),
 		)},
 		event.Text("connectedAt", event.FormatTime(sess.connectedAt)),
-	))
+	}, leaseMember(sess.grant)...)...))
 	s.syncer.came()
 	if sess.unwhole != nil {
 		sess.emit(syncRequired, sess.unwhole)
@@ -440,11 +440,11 @@ func (sess *session) handler(name string) func(*call, json.RawMessage) {
 // authenticated answers the authenticate event: every session is, by its
 // handshake (contract §1.12).
 func (sess *session) authenticated(c *call, _ json.RawMessage) {
-	body := object(
+	body := object(append([]event.Member{
 		event.Text("correlationId", sess.correlationID),
-		event.Member{Key: "success", Value: []byte("true")},
+		{Key: "success", Value: []byte("true")},
 		event.Text("message", "Already authenticated"),
-		event.Member{Key: "authContext", Value: object(
+		{Key: "authContext", Value: object(
 			event.Text("userId", sess.grant.Subject),
 			event.Text("orgId", sess.grant.Org),
 			event.Text("venueId", sess.grant.Venue),
@@ -453,7 +453,7 @@ func (sess *session) authenticated(c *call, _ json.RawMessage) {
 			event.Text("connectedAt", event.FormatTime(sess.connectedAt)),
 			event.Text("lastActivity", event.FormatTime(time.UnixMilli(sess.active.Load()))),
 		)},
-	)
+	}, leaseMember(sess.grant)...)...)
 	sess.finish(c, func() {
 		c.answer(body)
 		sess.emit("authentication_success", body)

@@ -33,6 +33,9 @@ const (
 	reasonLonely      = "address_transports"  // of its address too many have no session
 	reasonAddress     = "address_connections" // of its address too many are open
 	reasonToken       = "bad_token"           // in an HTTP request
+	reasonHost        = "host"                // a name that is not the box's
+	reasonStolen      = "session_of_another"  // a request goes on with a transport of another address
+	reasonLease       = "lease_not_recorded"
 )
 
 // Stats counts what happened since the start. All counters only grow, Behind and
@@ -68,6 +71,7 @@ type Stats struct {
 	Backlog    int64 `json:"backlog"`    // bytes that wait now for the client for which most waits
 
 	WriteErrors int64 `json:"writeErrors"` // packets that could not be encoded
+	Leases      int64 `json:"leases"`      // times a token that had ended was accepted, the cloud being out of reach
 	Delayed     int64 `json:"delayed"`     // failed handshakes and bad tokens whose answer was held back
 	Panics      int64 `json:"panics"`      // contained in our callbacks
 	Swept       int64 `json:"swept"`       // dead entries taken out of the library
@@ -82,11 +86,11 @@ type Stats struct {
 
 // counters is the live form of Stats; safe for concurrent use.
 type counters struct {
-	connections, accepted, duplicates, unknown, volatile, debounced atomic.Int64
-	fannedOut, expired, replayed, forgotten, sent, waits            atomic.Int64
-	readErrors, saveErrors, writeErrors, delayed, panics, swept     atomic.Int64
-	recovered, unrecovered                                          atomic.Int64
-	behind, fellBehind, caughtUp, skipped                           atomic.Int64
+	connections, accepted, duplicates, unknown, volatile, debounced     atomic.Int64
+	fannedOut, expired, replayed, forgotten, sent, waits                atomic.Int64
+	readErrors, saveErrors, writeErrors, leases, delayed, panics, swept atomic.Int64
+	recovered, unrecovered                                              atomic.Int64
+	behind, fellBehind, caughtUp, skipped                               atomic.Int64
 
 	mu       sync.Mutex // guards below
 	refused  map[string]int64
@@ -138,7 +142,7 @@ func (s *Server) Stats() Stats {
 		Forgotten: c.forgotten.Load(), Sent: c.sent.Load() + wired.Frames, Waits: c.waits.Load(),
 		Recovered: c.recovered.Load(), Unrecovered: c.unrecovered.Load(),
 		ReadErrors: c.readErrors.Load(), SaveErrors: c.saveErrors.Load(),
-		WriteErrors: c.writeErrors.Load(), Delayed: c.delayed.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
+		WriteErrors: c.writeErrors.Load(), Leases: c.leases.Load(), Delayed: c.delayed.Load(), Panics: c.panics.Load(), Swept: c.swept.Load(),
 		Behind: c.behind.Load(), FellBehind: c.fellBehind.Load(), CaughtUp: c.caughtUp.Load(), Skipped: c.skipped.Load(),
 		Backlog: s.backlog(),
 		Starved: starved, Shown: s.fan.seen(),

@@ -22,12 +22,14 @@ type Settings struct {
 }
 
 // Revocation takes back tokens: the one with an id, those of a login session,
-// or those of a person, then only the ones issued before a time if it is set.
-// Exactly one of the three is set. A JSON string is a token's id.
+// those of a person, then only the ones issued before a time if it is set, or
+// those of a terminal, by its serial. Exactly one of the four is set. A JSON
+// string is a token's id.
 type Revocation struct {
 	Token   string    `json:"jti"`
 	Session string    `json:"sid"`
 	Subject string    `json:"sub"`
+	Device  string    `json:"device"`
 	Before  time.Time `json:"before"`
 }
 
@@ -43,7 +45,7 @@ func (r *Revocation) UnmarshalJSON(raw []byte) error {
 		return errors.New(bad.text)
 	}
 	set := 0
-	for _, id := range []string{r.Token, r.Session, r.Subject} {
+	for _, id := range []string{r.Token, r.Session, r.Subject, r.Device} {
 		if id != "" {
 			set++
 		}
@@ -53,7 +55,7 @@ func (r *Revocation) UnmarshalJSON(raw []byte) error {
 	}
 	switch {
 	case set != 1:
-		return errors.New("a revocation names exactly one of jti, sid and sub")
+		return errors.New("a revocation names exactly one of jti, sid, sub and device")
 	case !r.Before.IsZero() && r.Subject == "":
 		return errors.New("before goes with sub alone")
 	}

@@ -1,0 +1,14 @@
+package uplink
+
+import "slices"
+
+// Unreachable reports whether the cloud is proven to be out of reach: there is no
+// link, a try to make one has failed since there was, and what it met is the
+// network or a broker that is not there. A broker that answers and does not let
+// the box in, a lost link that was not tried anew, or a link that was cut on
+// request prove nothing. Safe concurrently.
+func (u *Uplink) Unreachable() bool {
+	st := u.Status()
+	return st.State != Online && st.Failure != nil && !st.Failure.At.Before(st.Since) &&
+		slices.Contains([]string{NoLAN, NoInternet, NoRoute, DNS, DNSLie, CaptivePortal, BrokerDown, NoAnswer, Timeout}, st.Failure.Name)
+}
