@@ -20,14 +20,6 @@ func diskStatus(dir string) api.DiskStatus {
 	return api.DiskStatus{FreeBytes: fs.Bavail * size, TotalBytes: fs.Blocks * size}
 }
 
-// clockSynchronised asks the kernel whether a time source disciplines its
-// clock (adjtimex(2)).
-func clockSynchronised() bool {
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
-}
-
 // temperature returns that of the first thermal zone, the processor's on a
 // Raspberry Pi, in °C; nil if there is none.
 func temperature() *float64 {

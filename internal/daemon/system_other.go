@@ -8,7 +8,5 @@ import "github.com/avoqado/avoqado-edge/internal/api"
 
 func diskStatus(string) api.DiskStatus { return api.DiskStatus{} }
 
-func clockSynchronised() bool { return false }
-
 // temperature is not known here.
 func temperature() *float64 { return nil }
