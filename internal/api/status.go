@@ -163,8 +163,11 @@ type DiskStatus struct {
 // ClockStatus tells the time as the box sees it.
 type ClockStatus struct {
 	Now time.Time `json:"now"`
-	// Trusted is true once the system says its clock is synchronised.
-	Trusted bool `json:"trusted"`
+	// Trusted is true once a time source disciplines the system's clock, or the
+	// cloud has said what time it is; Source says which: ntp, cloud or none.
+	Trusted bool   `json:"trusted"`
+	Source  string `json:"source"`
+	ErrorMs int64  `json:"errorMs,omitempty"` // how far Now may be off; absent: unknown
 }
 
 // DiscoveryStatus tells what is announced on the LAN.

@@ -15,6 +15,7 @@ var arrows = map[string][]string{
 	"internal/auth":        {"internal/event"},
 	"internal/buildinfo":   {},
 	"internal/certificate": {"internal/durable"},
+	"internal/clock":       {"internal/durable", "internal/event"},
 	"internal/cli": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/cloud", "internal/config",
 		"internal/daemon", "internal/event", "internal/journal", "internal/outages", "internal/service", "internal/simulate",
@@ -22,7 +23,7 @@ var arrows = map[string][]string{
 	"internal/cloud":  {"internal/event"},
 	"internal/config": {"configs"},
 	"internal/daemon": {
-		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/config", "internal/discovery",
+		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/clock", "internal/config", "internal/discovery",
 		"internal/durable", "internal/event", "internal/identity", "internal/journal", "internal/lan", "internal/outages", "internal/spec", "internal/uplink",
 	},
 	"internal/discovery":    {},

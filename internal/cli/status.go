@@ -127,8 +127,11 @@ func printStatus(w io.Writer, st api.Status) error {
 	}
 	p.line("Disk     %s free of %s", size(st.Disk.FreeBytes), size(st.Disk.TotalBytes))
 	clock := "synchronised"
-	if !st.Clock.Trusted {
+	switch {
+	case !st.Clock.Trusted:
 		clock = "not synchronised (yet)"
+	case st.Clock.Source == "cloud":
+		clock = "not behind the cloud's, and not synchronised"
 	}
 	p.line("Clock    %s, %s", st.Clock.Now.Local().Format("2006-01-02 15:04:05"), clock)
 	p.line("mDNS     %s", describeDiscovery(st.Discovery))

@@ -111,9 +111,9 @@ func newTokenCode(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "code", Short: "Make a code that logs one browser into the box's own page", Args: cobra.NoArgs,
-		Long: `The code has six digits, is good for ten minutes and one login, and ends after
-five wrong tries. Making another one ends it, too. Whoever uses it has the rights
-of an ADMIN for eight hours, or until the box restarts.`,
+		Long: `The code has six digits, is good for ten minutes and one login, and ends
+after five wrong tries. Making another one ends it, too. Whoever uses it has the
+rights of an ADMIN for eight hours, or until the box restarts.`,
 		Example: "  avoqado-edge token code",
 	}
 	socket := socketFlag(cmd)

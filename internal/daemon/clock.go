@@ -1,43 +1,22 @@
 package daemon
 
 import (
+	"path/filepath"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/clock"
+	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// clock is the system's, except that it does not run behind what the cloud has
-// said as long as nothing disciplines the system's: a board without a battery
-// boots in the past. The zero clock is the system's. Safe concurrently.
-type clock struct {
-	hint         atomic.Pointer[hint]
-	synchronised func() bool // nil: clockSynchronised
-}
+// clockFile lies in the state directory.
+const clockFile = "clock.json"
 
-// hint is a time that was over when it was heard. It may be old: the
-// configuration it comes with is kept by broker and box.
-type hint struct{ said, heard time.Time }
-
-// Now returns the time that tokens and commands are judged by.
-func (c *clock) Now() time.Time {
-	now, h := time.Now(), c.hint.Load()
-	if h == nil {
-		return now
-	}
-	least := h.said.Add(now.Sub(h.heard)) // counts on, also if the system's clock is set
-	if !now.Before(least) {
-		return now
-	}
-	synchronised := c.synchronised
-	if synchronised == nil {
-		synchronised = clockSynchronised
-	}
-	if synchronised() {
-		return now
-	}
-	return least
+func (d *Daemon) openClock(system func() clock.Reading) *clock.Clock {
+	return clock.Open(clock.Config{
+		Path: filepath.Join(d.cfg.StateDir, clockFile), Built: buildTime(), System: system, Log: d.log.With("part", "clock"),
+	})
 }
 
 // buildTime is when this program's source was committed; zero: unknown.
@@ -55,12 +34,14 @@ func clockKnown() func() bool {
 	if runtime.GOOS != "linux" {
 		return nil
 	}
-	return clockSynchronised
+	return clock.Disciplined
 }
 
-// heard takes what the cloud says the time is. Zero says nothing.
-func (c *clock) heard(at time.Time) {
-	if !at.IsZero() {
-		c.hint.Store(&hint{said: at, heard: time.Now()})
+// stamped notes how the clock stood that an event has its time from. What came
+// from the cloud does not go back there.
+func (s store) stamped(e *event.Event) *event.Event {
+	if e.Origin != event.Cloud {
+		e.Clock = s.clock.Stamp(e.Time)
 	}
+	return e
 }

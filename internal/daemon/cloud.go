@@ -55,7 +55,9 @@ type room struct {
 }
 
 type timekeeping struct {
-	Trusted bool `json:"trusted"`
+	Trusted bool   `json:"trusted"`
+	Source  string `json:"source"` // ntp, cloud or none
+	ErrorMs int64  `json:"errorMs,omitempty"`
 }
 
 func (d *Daemon) telemetry() any {
@@ -63,7 +65,7 @@ func (d *Daemon) telemetry() any {
 	return telemetry{
 		At: st.Clock.Now, UptimeMs: st.UptimeMs, Backlog: st.Journal.Backlog, Parked: st.Uplink.Parked,
 		Clients: st.LAN.Clients, Terminals: online{st.LAN.Terminals}, Level: st.Journal.Level,
-		Disk: room(st.Disk), Temperature: temperature(), Clock: timekeeping{st.Clock.Trusted}, Problems: len(st.Problems),
+		Disk: room(st.Disk), Temperature: temperature(), Clock: timekeeping{st.Clock.Trusted, st.Clock.Source, st.Clock.ErrorMs}, Problems: len(st.Problems),
 	}
 }
 
@@ -84,7 +86,7 @@ func (r remote) Configure(s uplink.Settings) (func(), error) {
 		policy.Revoked = append(policy.Revoked, auth.Revocation(gone))
 	}
 	return func() {
-		r.d.clock.heard(s.ServerTime)
+		r.d.clock.Heard(s.ServerTime)
 		r.verifier.Enforce(policy)
 		if n := r.d.lan.VerifyAgain(); n > 0 {
 			r.d.log.Info("sessions ended by the configuration of the cloud", "sessions", n)

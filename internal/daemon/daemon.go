@@ -18,6 +18,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/certificate"
+	"github.com/avoqado/avoqado-edge/internal/clock"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/identity"
@@ -36,7 +37,7 @@ type Daemon struct {
 	key     identity.Key // none: its file is damaged, keyErr says how
 	keyErr  error
 	started time.Time
-	clock   clock
+	clock   *clock.Clock
 	known   *auth.Known       // devices
 	keys    []*auth.KeySource // none: all keys come from the cloud
 
@@ -60,6 +61,11 @@ type Daemon struct {
 // makes the journal and the box's identity. level is that of log: the cloud may
 // change it.
 func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, err error) {
+	return newDaemon(cfg, log, level, nil)
+}
+
+// newDaemon is New on a system's clock of any kind; nil: the real one.
+func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system func() clock.Reading) (d *Daemon, err error) {
 	d = &Daemon{cfg: cfg, log: log, started: time.Now(), level: level, running: cfg}
 	defer func() {
 		if err != nil {
@@ -71,7 +77,8 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return d, fmt.Errorf("make state directory: %w", err)
 	}
-	if d.id, d.journal, err = openState(cfg, log); err != nil {
+	d.clock = d.openClock(system)
+	if d.id, d.journal, err = openState(cfg, d.clock.Now, log); err != nil {
 		return d, err
 	}
 	if d.key, d.keyErr = identity.Open(cfg.StateDir); d.keyErr != nil {
@@ -87,7 +94,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 	var routes http.Handler
 	extra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { routes.ServeHTTP(w, r) })
 
-	events := store{d.journal}
+	events := store{d.journal, d.clock}
 	d.certificate = d.newCertificate()
 	d.lan, err = lan.Listen(lan.Config{
 		Listen: cfg.LAN.Listen, Venue: cfg.Box.Venue, Box: d.id.Box, Version: buildinfo.Read().Version,
@@ -98,7 +105,7 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 		MaxEventsPerAddress: cfg.Limits.MaxEventsPerAddress,
 		RateWindow:          cfg.Limits.RateWindow,
 		Cloud:               d.cloud(),
-		Trusted:             d.clock.Now,
+		Now:                 d.clock.Now,
 	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)
@@ -133,13 +140,14 @@ func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, 
 
 // openState opens the journal of this box. A box that was provisioned and has
 // no journal any more is an alarm, never a reason to begin an empty one.
-func openState(cfg config.Config, log *slog.Logger) (boxID, *journal.Journal, error) {
-	id, first, err := claimIdentity(cfg.StateDir, cfg.Box.Venue, cfg.Box.ID, time.Now())
+func openState(cfg config.Config, now func() time.Time, log *slog.Logger) (boxID, *journal.Journal, error) {
+	id, first, err := claimIdentity(cfg.StateDir, cfg.Box.Venue, cfg.Box.ID, now())
 	if err != nil {
 		return id, nil, err
 	}
 	dir := JournalDir(cfg.StateDir)
 	opts := JournalOptions(cfg, log.With("part", "journal"))
+	opts.Now = now
 	if first {
 		// The journal first: a power cut between the two leaves a journal
 		// without an identity, which the next start completes.
@@ -161,7 +169,7 @@ func openState(cfg config.Config, log *slog.Logger) (boxID, *journal.Journal, er
 
 func (d *Daemon) uplinkConfig() uplink.Config {
 	c := uplinkConfig(d.cfg, d.id.Box)
-	c.LANAddrs, c.Telemetry = d.lanAddresses, d.telemetry
+	c.LANAddrs, c.Telemetry, c.When = d.lanAddresses, d.telemetry, d.clock.When
 	return c
 }
 
@@ -223,7 +231,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		front = append(front, part{"outages", d.outages.Run}) // it ends before the uplink: an orderly stop is no outage
 	}
 	began := time.Now()
-	err := runStages(ctx, front, cloud, []part{{"journal", d.journal.Run}})
+	err := runStages(ctx, front, cloud, []part{{"journal", d.journal.Run}, {"clock", d.clock.Run}})
 	d.log.Info("box stopped", "ran", time.Since(began).Round(time.Second).String(), "stored", d.journal.Stored())
 	return err
 }

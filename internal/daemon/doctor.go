@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/avoqado/avoqado-edge/internal/clock"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
@@ -30,5 +31,5 @@ func CheckCloud(ctx context.Context, cfg config.Config) (CloudCheck, error) {
 // ClockCheck says whether something disciplines the system's clock, and whether
 // it stands before this program was made.
 func ClockCheck(now time.Time) (synchronised, impossible bool) {
-	return clockSynchronised(), now.Before(buildTime())
+	return clock.Disciplined(), now.Before(buildTime())
 }

@@ -11,7 +11,7 @@ import (
 
 func (d *Daemon) newRecorder() (*outages.Recorder, error) {
 	return outages.New(outages.Config{
-		Journal: shown{store{d.journal}}, Cursor: api.UplinkCursor, Boot: bootID(),
+		Journal: shown{store{d.journal, d.clock}}, Cursor: api.UplinkCursor, Boot: bootID(),
 		Link: d.link, Repeats: d.repeats, Log: d.log.With("part", "outages"),
 	})
 }

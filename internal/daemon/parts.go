@@ -12,6 +12,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/clock"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
@@ -22,16 +23,19 @@ import (
 // their words differ, is here.
 
 // store is the journal as its writers see it: its errors become refusals a
-// sender can read.
-type store struct{ *journal.Journal }
+// sender can read. What it stores bears how the clock stood.
+type store struct {
+	*journal.Journal
+	clock *clock.Clock
+}
 
 func (s store) Append(ctx context.Context, e *event.Event) (event.Receipt, error) {
-	r, err := s.Journal.Append(ctx, e)
+	r, err := s.Journal.Append(ctx, s.stamped(e))
 	return r, refusalOf(err)
 }
 
 func (s store) Enqueue(ctx context.Context, e *event.Event, answer func(event.Receipt, error)) error {
-	return refusalOf(s.Journal.Enqueue(ctx, e, func(r event.Receipt, err error) {
+	return refusalOf(s.Journal.Enqueue(ctx, s.stamped(e), func(r event.Receipt, err error) {
 		answer(r, refusalOf(err))
 	}))
 }

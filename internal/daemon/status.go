@@ -25,16 +25,16 @@ const (
 
 // Status returns how the box is. Safe for concurrent use.
 func (d *Daemon) Status() api.Status {
-	now := time.Now()
+	now, told := time.Now(), d.clock.Status()
 	st := api.Status{
 		Version: buildinfo.Read().Version, Venue: d.id.Venue, Box: d.id.Box, Name: d.cfg.Box.Name,
 		Started: d.started.UTC(), UptimeMs: now.Sub(d.started).Milliseconds(),
 		LAN:       d.lanStatus(),
 		Boxes:     boxesStatus(d.lan.Boxes()),
 		Uplink:    d.uplinkStatus(),
-		Journal:   d.journalStatus(now),
+		Journal:   d.journalStatus(told.Now),
 		Disk:      diskStatus(d.cfg.StateDir),
-		Clock:     api.ClockStatus{Now: now.UTC(), Trusted: clockSynchronised()},
+		Clock:     api.ClockStatus{Now: told.Now, Trusted: told.Trusted, Source: string(told.Source), ErrorMs: told.Error.Milliseconds()},
 		Discovery: d.discoveryStatus(),
 		Problems:  []string{},
 	}
@@ -82,6 +82,9 @@ func (d *Daemon) Status() api.Status {
 	}
 	if at := d.lan.Stats().Starved; !at.IsZero() && now.Sub(at) < starvedFor {
 		look("connections had to wait for want of file descriptors, the last at %s; raise LimitNOFILE", at.Local().Format(time.TimeOnly))
+	}
+	if told.Problem != "" {
+		look("%s", told.Problem)
 	}
 	if st.Boxes.State == "alone" && now.Sub(st.Boxes.Since) >= aloneFor {
 		look("the other boxes of the venue are not heard: %s: %s", st.Boxes.Cause, st.Boxes.Error)

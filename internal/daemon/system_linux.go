@@ -27,18 +27,6 @@ func readOnly(dir string) bool {
 	return unix.Statfs(dir, &fs) == nil && int64(fs.Flags)&unix.ST_RDONLY != 0 //nolint:unconvert // narrower on 32 bits
 }
 
-// clockSynchronised asks the kernel whether a time source disciplines its
-// clock (adjtimex(2)), or systemd-timesyncd(8), whether it has: the unit's
-// ProtectClock= forbids to ask the kernel.
-func clockSynchronised() bool {
-	if _, err := os.Stat("/run/systemd/timesync/synchronized"); err == nil {
-		return true
-	}
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
-}
-
 // temperature returns that of the first thermal zone, the processor's on a
 // Raspberry Pi, in °C; nil if there is none.
 func temperature() *float64 {

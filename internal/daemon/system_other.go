@@ -10,7 +10,5 @@ func diskStatus(string) api.DiskStatus { return api.DiskStatus{} }
 
 func readOnly(string) bool { return false }
 
-func clockSynchronised() bool { return false }
-
 // temperature is not known here.
 func temperature() *float64 { return nil }

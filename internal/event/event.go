@@ -117,7 +117,8 @@ type Event struct {
 	Kind   Kind
 	Origin Origin
 	Class  Class
-	Time   time.Time // when the box accepted it, UTC, to the millisecond
+	Time   time.Time // when the box accepted it, by its clock then, UTC, to the millisecond
+	Clock  Clock     // how that clock stood
 
 	Subject       string // natural key, such as the paymentId; may be empty
 	Actor         string // staff id of the sender; empty from the cloud
@@ -138,6 +139,35 @@ type Event struct {
 	// Payload is the JSON object as the LAN sees it. Its bytes are passed on
 	// and stored as they are, never parsed and written again.
 	Payload []byte
+}
+
+// Clock says how a clock stood when it told the time. The zero Clock says
+// nothing.
+type Clock struct {
+	// Error is how far the time was off at most; 0: nobody knew.
+	Error time.Duration
+	// Boot names a boot of the machine, a UUID, and Up says how long ago it was:
+	// by these the time can be put right once it is known when the boot was.
+	// Empty: unknown.
+	Boot string
+	Up   time.Duration
+}
+
+// TimeQuality says where the time of an event is from.
+type TimeQuality string
+
+// The qualities.
+const (
+	TimeSynced    TimeQuality = "synced"    // of a clock that was right within the error
+	TimeCorrected TimeQuality = "corrected" // put right since, within the error
+	TimeUnknown   TimeQuality = "unknown"   // of a clock that may have been wrong by anything
+)
+
+// Timing is when an event happened, as well as is known.
+type Timing struct {
+	Time    time.Time
+	Quality TimeQuality
+	Error   time.Duration // how far Time may be off; unknown: 0
 }
 
 // Expired reports whether the event is past its expiry at the given time.

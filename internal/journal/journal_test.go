@@ -174,7 +174,7 @@ func TestAppendReadReopen(t *testing.T) {
 func TestRecordKeepsEveryField(t *testing.T) {
 	full := event.Event{
 		ID: "i", Kind: "k", Origin: event.Cloud, Class: event.Alerts,
-		Time: time.UnixMilli(-5).UTC(), Subject: "s", Actor: "a", Role: event.Waiter, Terminal: "t",
+		Time: time.UnixMilli(-5).UTC(), Clock: event.Clock{Error: 7 * time.Millisecond, Boot: "0190a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", Up: time.Hour}, Subject: "s", Actor: "a", Role: event.Waiter, Terminal: "t",
 		CorrelationID: "c", Sender: "sid", Expires: time.UnixMilli(77).UTC(), DedupKey: "d", Digest: 1 << 63,
 		Audience: event.Audience{
 			Venue: true, Tables: []string{"1", ""}, Orders: []string{"2"}, Roles: []event.Role{"R"},

@@ -57,7 +57,10 @@ const (
 	tagDedupKey
 	tagDigest
 	tagPayload
-	tagUUID // an ID that is a UUID, as its 16 bytes
+	tagUUID      // an ID that is a UUID, as its 16 bytes
+	tagTimeError // of the time, in milliseconds, uint64 LE
+	tagUp        // since the boot below, in milliseconds, uint64 LE
+	tagBoot      // a UUID, as its 16 bytes
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -72,6 +75,7 @@ func encode(e *event.Event) ([]byte, error) {
 	b = putText(b, tagKind, string(e.Kind))
 	b = append(b, tagOrigin, 1, byte(e.Origin), tagClass, 1, byte(e.Class))
 	b = putTime(b, tagTime, e.Time)
+	b = putClock(b, e.Clock)
 	b = putText(b, tagSubject, e.Subject)
 	b = putText(b, tagActor, e.Actor)
 	b = putText(b, tagRole, string(e.Role))
@@ -164,6 +168,12 @@ func decode(record []byte, seq event.Seq, epoch event.Epoch) (event.Event, error
 			e.Class = event.Class(firstByte(value))
 		case tagTime:
 			e.Time = getTime(value)
+		case tagTimeError:
+			e.Clock.Error = time.Duration(getUint64(value)) * time.Millisecond
+		case tagUp:
+			e.Clock.Up = time.Duration(getUint64(value)) * time.Millisecond
+		case tagBoot:
+			e.Clock.Boot = string(uuidText(value))
 		case tagSubject:
 			e.Subject = text(at, end)
 		case tagActor:
@@ -270,6 +280,22 @@ func recordID(record []byte) event.ID {
 	return event.ID(field(record, tagID))
 }
 
+// putClock stores what is needed to understand the time; a boot that has no UUID
+// is none.
+func putClock(b []byte, c event.Clock) []byte {
+	if c.Error > 0 {
+		b = append(b, tagTimeError, 8)
+		b = binary.LittleEndian.AppendUint64(b, uint64(c.Error.Milliseconds()))
+	}
+	if boot, err := uuid.Parse(c.Boot); err == nil {
+		b = append(b, tagUp, 8)
+		b = binary.LittleEndian.AppendUint64(b, uint64(c.Up.Milliseconds()))
+		b = append(b, tagBoot, byte(len(boot)))
+		b = append(b, boot[:]...)
+	}
+	return b
+}
+
 func putText(b []byte, tag byte, text string) []byte {
 	if text == "" {
 		return b
@@ -325,7 +351,7 @@ func toMillis(t time.Time) time.Time {
 // weigh returns an upper estimate of an event's encoded size, in bytes. It is
 // what the bounds on queue, ring and Read are counted in.
 func weigh(e *event.Event) int {
-	n := 128 + len(e.ID) + len(e.Kind) + len(e.Subject) + len(e.Actor) + len(e.Role) +
+	n := 168 + len(e.ID) + len(e.Kind) + len(e.Subject) + len(e.Actor) + len(e.Role) +
 		len(e.Terminal) + len(e.CorrelationID) + len(e.Sender) + len(e.DedupKey) + len(e.Payload)
 	a := &e.Audience
 	for _, list := range [][]string{a.Tables, a.Orders, a.Users, a.Terminals} {

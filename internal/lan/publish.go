@@ -262,7 +262,7 @@ func (sess *session) business(c *call, row *event.Row, payload json.RawMessage) 
 	a, refusal := s.accept(sender{
 		grant: sess.grant, terminal: sess.terminal, sid: sess.self,
 		correlationID: sess.correlationID, origin: event.Terminal, ended: sess.ended.Load(),
-	}, row, payload, nil, time.Now())
+	}, row, payload, nil, s.cfg.Now())
 	if refusal != nil {
 		refuse(c, refusal)
 		return
@@ -302,7 +302,7 @@ func (s *Server) Publish(ctx context.Context, g auth.Grant, kind event.Kind, pay
 	}
 	a, refusal := s.accept(sender{
 		grant: g, terminal: g.Terminal, correlationID: correlationID, origin: origin, publisher: true,
-	}, row, payload, target, time.Now())
+	}, row, payload, target, s.cfg.Now())
 	if refusal != nil {
 		return refuse(refusal)
 	}

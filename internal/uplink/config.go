@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
 // Confirmation says whose word the cursor believes.
@@ -89,6 +91,11 @@ type Config struct {
 	// Telemetry returns the counters that go up every minute; it encodes to
 	// JSON. May be nil; must not block for long.
 	Telemetry func() any
+
+	// When returns when an event happened, as well as is known when it is sent.
+	// Nil: at the time it has, and nobody knows how far off that is. Must not
+	// block.
+	When func(*event.Event) event.Timing
 
 	// LANAddrs returns the addresses at which terminals reach the box, for the
 	// status. May be nil; must not block for long.

@@ -293,7 +293,7 @@ func (d *downlink) try(ctx context.Context, it item) (bad *unreadable, err error
 // broadcast stores a broadcast, however long that takes: the broker keeps what
 // comes behind it, so order holds.
 func (d *downlink) broadcast(ctx context.Context, raw []byte) (*unreadable, error) {
-	e, bad := parseBroadcast(raw, d.u.cfg.Venue, now())
+	e, bad := parseBroadcast(raw, d.u.cfg.Venue, d.u.box.Now().UTC().Truncate(time.Millisecond))
 	if bad != nil {
 		return bad, nil
 	}

@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"math"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -13,6 +15,9 @@ import (
 // slowest core in the venue.
 type encoder struct {
 	source string // "/venues/<v>/boxes/<b>"
+
+	// when says when an event happened; nil: at its time, however good that is.
+	when func(*event.Event) event.Timing
 
 	// parking says which events are kept out of the line; nil: none.
 	parking *parking
@@ -46,9 +51,8 @@ func (c *encoder) appendEvent(b []byte, e *event.Event, previous place) []byte {
 	b = append(b, `,"type":"io.avoqado.`...)
 	b = append(appendEscaped(b, string(e.Kind)), '"')
 	b = appendMember(b, "subject", e.Subject)
-	b = append(b, `,"time":"`...)
-	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
-	b = append(b, `","datacontenttype":"application/json"`...)
+	b = c.appendTime(b, e)
+	b = append(b, `,"datacontenttype":"application/json"`...)
 	b = appendMember(b, "epoch", string(e.Epoch))
 	b = append(b, `,"sequence":"`...)
 	b = appendSeq(b, e.Seq)
@@ -68,6 +72,25 @@ func (c *encoder) appendEvent(b []byte, e *event.Event, previous place) []byte {
 		b = append(b, e.Payload...)
 	}
 	return append(b, '}')
+}
+
+// appendTime writes when an event happened and how far that may be off, in
+// milliseconds, as is known now: sent again, the same event may know better.
+func (c *encoder) appendTime(b []byte, e *event.Event) []byte {
+	at := event.Timing{Time: e.Time}
+	if c.when != nil {
+		at = c.when(e)
+	}
+	b = append(b, `,"time":"`...)
+	b = at.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = append(b, '"')
+	b = appendMember(b, "timequality", string(at.Quality))
+	if at.Error > 0 {
+		bound := (at.Error + time.Millisecond - 1).Milliseconds()
+		b = append(b, `,"timeerror":`...)
+		b = strconv.AppendInt(b, min(bound, math.MaxInt32), 10) // an Integer of CloudEvents has 32 bits
+	}
+	return b
 }
 
 // appendSeq writes a position so that text order is number order.

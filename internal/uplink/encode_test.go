@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -41,6 +42,19 @@ func TestEventOnTheWire(t *testing.T) {
 		`"actor":"staff_1","role":"CASHIER","terminal":"2841548417","correlationid":"corr","data":` + string(e.Payload) + `}`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for _, at := range []struct {
+		event.Timing
+		want string
+	}{
+		{event.Timing{Time: start.Add(time.Hour), Quality: event.TimeCorrected, Error: 1500 * time.Microsecond}, `"time":"2026-11-23T11:00:00.000Z","timequality":"corrected","timeerror":2,`},
+		{event.Timing{Time: start, Quality: event.TimeSynced, Error: 100 * 365 * 24 * time.Hour}, `"time":"2026-11-23T10:00:00.000Z","timequality":"synced","timeerror":2147483647,`},
+		{event.Timing{Time: start, Quality: event.TimeUnknown}, `"time":"2026-11-23T10:00:00.000Z","timequality":"unknown","datacontenttype"`},
+	} {
+		c := encoder{source: "s", when: func(*event.Event) event.Timing { return at.Timing }}
+		if said := string(c.appendEvent(nil, e, place{})); !strings.Contains(said, at.want) || !json.Valid([]byte(said)) {
+			t.Errorf("got %s, want %s", said, at.want)
+		}
 	}
 	bare := &event.Event{ID: "i", Kind: "k", Origin: event.Local, Epoch: "e", Seq: 1, Time: start, Payload: []byte(`{}`)}
 	got = string((&encoder{source: "s"}).appendEvent(nil, bare, place{"other", 9}))

@@ -162,7 +162,7 @@ func (l *lookout) read() (young bool, err error) {
 	u, up := l.u, l.to.link != 0
 	now := l.to.since
 	if !up {
-		now = time.Now()
+		now = u.box.Now()
 	}
 	events, err := u.journal.Read(l.at, maxBatchEvents, maxBatchBytes)
 	if hole, ok := errors.AsType[lost](err); ok {

@@ -129,7 +129,7 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 	if err != nil {
 		return nil, err
 	}
-	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box, parking: parking}
+	enc := encoder{source: "/venues/" + cfg.Venue + "/boxes/" + cfg.Box, parking: parking, when: cfg.When}
 	s := newSender(journal, cfg.Confirm, cfg.ConfirmWait, enc)
 	s.detain = parking.detain
 	zip, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
@@ -290,7 +290,7 @@ func (u *Uplink) serve(parent, ctx context.Context, l *link, d *downlink, broker
 	u.observe()
 	u.links++
 	l.number = u.links
-	u.opens(opening{l.number, u.marks.Stored(), time.Now()})
+	u.opens(opening{l.number, u.marks.Stored(), u.box.Now()})
 	err := u.send(ctx, l, d, feeds{ask, more})
 	u.opens(opening{})
 	if ctx.Err() == nil {
