@@ -109,6 +109,14 @@ $(addprefix dist/,$(TARGETS)): dist/%:
 	GOOS=$(word 1,$(subst /, ,$*)) GOARCH=$(word 2,$(subst /, ,$*)) GOARM=$(word 3,$(subst /, ,$*)) \
 		$(GOBUILD) -o $@/avoqado-edge $(CMD)
 
+.PHONY: deb
+deb: ## Build the .deb for amd64, arm64 and armhf (every Raspberry Pi) into dist/
+	scripts/package deb
+
+.PHONY: test-packages
+test-packages: ## Install, upgrade, break and remove the .deb under a real systemd, Debian 12 and 13; as root
+	scripts/setup --packages && scripts/test-packages
+
 .PHONY: check
 check: ## Run all that CI runs
 	.ci/run

@@ -38,47 +38,73 @@ With --out - the configuration is printed, and no secret is written.`,
 		if answers.Venue == "" {
 			return usagef("--venue is needed")
 		}
-		secretFile := "/etc/avoqado-edge/access_token_secret"
+		answers.Secret = os.Getenv("ACCESS_TOKEN_SECRET")
 		if out != "-" {
+			if err := writeConfig(out, answers, "", force); err != nil {
+				return err
+			}
 			dir, err := filepath.Abs(filepath.Dir(out))
 			if err != nil {
 				return err
 			}
-			secretFile = filepath.Join(dir, "access_token_secret")
+			_, err = fmt.Fprintf(s.Out, "Wrote %s and %s.\nNext: avoqado-edge config check --config %s, then avoqado-edge run --config %s\n",
+				out, filepath.Join(dir, secretName), out, out)
+			return err
 		}
-		answers.SecretFile = secretFile
-		answers.Secret = os.Getenv("ACCESS_TOKEN_SECRET")
-		file, secret, err := config.Init(answers)
+		answers.SecretFile = filepath.Join(filepath.Dir(defaultConfig), secretName)
+		file, _, err := config.Init(answers)
 		if err != nil {
 			return err
 		}
-		if out == "-" {
-			_, err := s.Out.Write(file)
-			return err
-		}
-		if !force {
-			// Both or none: a new secret beside an old configuration would
-			// shut the terminals out.
-			for _, path := range []string{out, secretFile} {
-				if _, err := os.Lstat(path); err == nil {
-					return thereAlready(path)
-				}
-			}
-		}
-		if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a configuration folder is no secret
-			return err
-		}
-		if err := writeNew(secretFile, secret, 0o600, force); err != nil {
-			return err
-		}
-		if err := writeNew(out, file, 0o644, force); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(s.Out, "Wrote %s and %s.\nNext: avoqado-edge config check --config %s, then avoqado-edge run --config %s\n",
-			out, secretFile, out, out)
+		_, err = s.Out.Write(file)
 		return err
 	}
 	return cmd
+}
+
+// The files beside the configuration that hold secrets, named as the unit hands
+// them over (systemd/avoqado-edge.service).
+const (
+	secretName   = "access_token_secret"
+	passwordName = "mqtt_password"
+)
+
+// writeConfig writes a configuration and its secrets beside it: all, or none of
+// them if one is there already and force does not say to replace them. The
+// configuration comes last, since a box without one waits for it.
+func writeConfig(out string, answers config.Answers, password string, force bool) error {
+	dir, err := filepath.Abs(filepath.Dir(out))
+	if err != nil {
+		return err
+	}
+	answers.SecretFile = filepath.Join(dir, secretName)
+	if password != "" {
+		answers.PasswordFile = filepath.Join(dir, passwordName)
+	}
+	file, secret, err := config.Init(answers)
+	if err != nil {
+		return err
+	}
+	if !force {
+		// A new secret beside an old configuration would shut the terminals out.
+		for _, path := range []string{out, answers.SecretFile, answers.PasswordFile} {
+			if _, err := os.Lstat(path); path != "" && err == nil {
+				return thereAlready(path)
+			}
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a configuration folder is no secret
+		return err
+	}
+	if err := writeNew(answers.SecretFile, secret, 0o600, force); err != nil {
+		return err
+	}
+	if password != "" {
+		if err := writeNew(answers.PasswordFile, []byte(password+"\n"), 0o600, force); err != nil {
+			return err
+		}
+	}
+	return writeNew(out, file, 0o644, force)
 }
 
 func thereAlready(path string) error {

@@ -16,8 +16,8 @@ import (
 )
 
 func newJournal(s Streams) *cobra.Command {
-	return group("journal", "The journal on disk: stats, check, export, backup, restore, repair, compact, init",
-		newJournalStats(s), newJournalCheck(s), newJournalExport(s), newJournalBackup(s), newJournalRestore(s),
+	return group("journal", "The journal on disk: stats, unsent, check, export, backup, restore, repair, compact, init",
+		newJournalStats(s), newJournalUnsent(s), newJournalCheck(s), newJournalExport(s), newJournalBackup(s), newJournalRestore(s),
 		newJournalRepair(s), newJournalCompact(s), newJournalInit(s))
 }
 

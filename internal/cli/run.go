@@ -41,7 +41,10 @@ func newRun(s Streams) *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run the box until it is told to stop", Args: cobra.NoArgs,
-		Long: `Runs in the foreground. SIGTERM or Ctrl-C stops it cleanly within five seconds;
+		Long: `Without any configuration, it shows a page that says how to claim the box, and
+goes on as the box once there is one.
+
+Runs in the foreground. SIGTERM or Ctrl-C stops it cleanly within five seconds;
 a second signal ends it at once, and nothing acknowledged is lost by that
 either. Exit code 2: the configuration has problems; 3: another process runs on
 the same state directory; 1: anything else.`,
@@ -54,6 +57,14 @@ the same state directory; 1: anything else.`,
 		overrides := map[string]string{}
 		if listen != "" {
 			overrides["lan.listen"] = listen
+		}
+		if *path == "" && !claimed() {
+			log := newLogger(s.Err, config.LogAuto, slog.LevelInfo)
+			err := daemon.Unclaimed(cmd.Context(), unclaimedListen(listen), claimed, log)
+			// What the service manager hands over it hands over at a start.
+			if err != nil || interrupted(cmd) || os.Getenv("CREDENTIALS_DIRECTORY") != "" {
+				return err
+			}
 		}
 		cfg, err := loadConfig(*path, overrides)
 		if err != nil {

@@ -26,6 +26,11 @@ type Answers struct {
 	// with mode 0600.
 	SecretFile string
 
+	// Username and PasswordFile are for the broker: the path as that of
+	// SecretFile, empty for none.
+	Username     string
+	PasswordFile string
+
 	// Secret is the back-end's ACCESS_TOKEN_SECRET. Empty: a fresh one, which
 	// the back-end must then be given.
 	Secret string
@@ -43,6 +48,8 @@ func Init(a Answers) (file, secret []byte, err error) {
 		"box.id":                        optional(a.ID),
 		"box.name":                      optional(a.Name),
 		"uplink.brokers":                quoteList(a.Brokers),
+		"uplink.username":               optional(a.Username),
+		"uplink.password_file":          optional(a.PasswordFile),
 		"auth.access_token_secret_file": quote(a.SecretFile),
 	})
 	if err != nil {
@@ -53,6 +60,9 @@ func Init(a Answers) (file, secret []byte, err error) {
 		path:      "avoqado-edge.yaml",
 		env:       func(string) (string, bool) { return "", false },
 		overrides: map[string]string{"auth.access_token_secret": a.Secret},
+	}
+	if a.PasswordFile != "" { // nor is the password
+		l.overrides["uplink.password"] = "anything"
 	}
 	l.entries, l.problems = parseFile(l.path, file)
 	if a.SecretFile == "" {

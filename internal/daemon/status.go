@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
@@ -23,6 +24,10 @@ const (
 	aloneFor    = 5 * time.Second  // without the other boxes, if there may be some
 )
 
+// returnedFrom is the variable in which the trial of a new version (packaging/trial)
+// says which one it went back from.
+const returnedFrom = "AVOQADO_EDGE_RETURNED_FROM"
+
 // Status returns how the box is. Safe for concurrent use.
 func (d *Daemon) Status() api.Status {
 	now, told := time.Now(), d.clock.Status()
@@ -41,6 +46,9 @@ func (d *Daemon) Status() api.Status {
 	look := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
 	if d.keyErr != nil {
 		look("the box cannot prove who it is: %s", d.keyErr)
+	}
+	if version := os.Getenv(returnedFrom); version != "" {
+		look("version %s did not become healthy, so the box runs the one before it: journalctl -u avoqado-edge -u avoqado-edge-trial", version)
 	}
 	if st.Journal.Fault != "" {
 		look("the journal does not take events: %s", st.Journal.Fault)

@@ -97,11 +97,15 @@ func (w *watch) look(ctx context.Context) error {
 	return nil
 }
 
-func (d *Daemon) watch() *watch {
-	every := usualWatch
+// watchEvery is a third of the time after which the watchdog bites.
+func watchEvery() time.Duration {
 	if limit, err := sdnotify.SdWatchdogEnabled(false); err == nil && limit > 0 {
-		every = limit / 3
+		return limit / 3
 	}
+	return usualWatch
+}
+
+func (d *Daemon) watch() *watch {
 	disk := disk{dir: d.cfg.StateDir, stats: d.journal.Stats, now: time.Now}
 	return &watch{
 		looks: []look{
@@ -111,7 +115,7 @@ func (d *Daemon) watch() *watch {
 		},
 		status: func() string { return d.sentence() },
 		notify: func(state string) { _, _ = sdnotify.SdNotify(false, state) }, // nobody may listen
-		every:  every, log: d.log,
+		every:  watchEvery(), log: d.log,
 	}
 }
 
@@ -167,7 +171,7 @@ func answers(ctx context.Context, addr net.Addr) error {
 		return err
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "localhost"
+		host = "127.0.0.1" // a name would need somebody to know it
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", http.NoBody)
 	if err != nil {
