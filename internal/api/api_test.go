@@ -194,6 +194,7 @@ func newLimited(m *memory, b box, d *door, l Limits) *Server {
 		Venue: "v1", Auth: tokens{}, Publish: d, Till: d, Limits: l, Logins: tokens{}, Origins: []string{"https://pos.example"}, Box: b, Events: m, Log: slog.New(slog.DiscardHandler),
 		Journal: func() any { return map[string]int{"segments": 1} }, Keeper: keeper{}, Outages: past{},
 		CA:      func() []byte { return []byte("-----BEGIN CERTIFICATE-----\n") },
+		Card:    func(string) ([]byte, error) { return []byte("{}"), nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Spec:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "asyncapi: 3.0.0\n") }),
 	})
@@ -220,8 +221,9 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 	want := map[string]access{
 		"GET /healthz": public, "GET /readyz": public, "GET /": public,
 		"GET /asyncapi.yaml": public, "GET /docs": public, "GET /ca.crt": public,
-		"GET /metrics":       loopback,
-		"POST /api/v1/login": public, "POST /api/v1/logout": public, "POST /api/v1/login/code": operator,
+		"GET /.well-known/avoqado-edge": public,
+		"GET /metrics":                  loopback,
+		"POST /api/v1/login":            public, "POST /api/v1/logout": public, "POST /api/v1/login/code": operator,
 		"GET /api/v1/session":          staff,
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,
@@ -286,6 +288,26 @@ func TestCA(t *testing.T) {
 	s.cfg.CA = func() []byte { return nil }
 	if status, body := ask(t, s.LAN(), "GET", "/ca.crt", "", ""); status != http.StatusNotFound || !strings.Contains(body, "no_ca") {
 		t.Errorf("without one: %d %s", status, body)
+	}
+}
+
+// TestCard: a nonce comes through, what is none is refused, and so is every
+// question to a box without a key.
+func TestCard(t *testing.T) {
+	s := newServer(newMemory(0), box{}, &door{})
+	s.cfg.Card = func(nonce string) ([]byte, error) { return []byte(`{"nonce":"` + nonce + `"}`), nil }
+	path := "/.well-known/avoqado-edge"
+	if status, body := ask(t, s.LAN(), "GET", path+"?nonce=a-Z_09", "", ""); status != http.StatusOK || body != `{"nonce":"a-Z_09"}` {
+		t.Errorf("answered %d %s", status, body)
+	}
+	for _, nonce := range []string{strings.Repeat("a", 65), "a%22b", "a+b", "%00"} {
+		if status, body := ask(t, s.LAN(), "GET", path+"?nonce="+nonce, "", ""); status != http.StatusBadRequest || !strings.Contains(body, "bad_nonce") {
+			t.Errorf("nonce %q: %d %s", nonce, status, body)
+		}
+	}
+	s.cfg.Card = func(string) ([]byte, error) { return nil, errors.New("damaged") }
+	if status, body := ask(t, s.LAN(), "GET", path, "", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "no_key") {
+		t.Errorf("without a key: %d %s", status, body)
 	}
 }
 

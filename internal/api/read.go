@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
@@ -71,6 +72,25 @@ func (s *Server) ca(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
 	w.Header().Set("Content-Disposition", `attachment; filename="avoqado-edge-ca.crt"`)
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(ca) // a caller that went away needs no answer
+}
+
+// card says who the box is, so that a client that probes addresses, or was told
+// one, can find out. Whoever reaches the port may know; the nonce keeps an old
+// answer from being shown again by somebody else.
+func (s *Server) card(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	nonce := r.URL.Query().Get("nonce")
+	if len(nonce) > 64 || strings.Trim(nonce, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		writeRefusal(w, event.Refuse(http.StatusBadRequest, "bad_nonce", "nonce is up to 64 letters, digits, - and _"))
+		return
+	}
+	card, err := s.cfg.Card(nonce)
+	if err != nil {
+		writeRefusal(w, event.Refuse(http.StatusServiceUnavailable, "no_key", err.Error()))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(card) // a caller that went away needs no answer
 }
 
 // root answers a person who typed the address of the box.

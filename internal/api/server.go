@@ -102,6 +102,9 @@ type Config struct {
 	Keeper  Keeper
 	CA      func() []byte            // certificate of the box's own CA in PEM; nil: it has none
 	Reload  func() (Reloaded, error) // the error of a configuration with problems names them all
+	// Card returns what the box says of itself under its signature, as JSON,
+	// with a nonce of at most 64 characters that the caller chose.
+	Card    func(nonce string) ([]byte, error)
 	Metrics http.Handler
 	Spec    http.Handler // serves /asyncapi.yaml and /docs
 	Log     *slog.Logger
@@ -181,6 +184,7 @@ func (s *Server) routes() []route {
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
 		{"GET /ca.crt", public, s.ca},
+		{"GET /.well-known/avoqado-edge", public, s.card},
 		{"GET /asyncapi.yaml", public, s.spec},
 		{"GET /docs", public, s.spec},
 		{"GET /", public, s.root},

@@ -31,6 +31,8 @@ type Status struct {
 // LANStatus tells who is connected.
 type LANStatus struct {
 	Address    string         `json:"address"`
+	Addresses  []string       `json:"addresses"`     // host:port, for devices on the LAN
+	Key        string         `json:"key,omitempty"` // fingerprint of the box's key; absent: it cannot be read
 	Clients    int            `json:"clients"`
 	Terminals  int            `json:"terminals"`
 	Behind     int            `json:"behind"` // clients that read too slowly to be live

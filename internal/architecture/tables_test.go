@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"internal/clock":       {"internal/durable", "internal/event"},
 	"internal/cli": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/cloud", "internal/config",
-		"internal/daemon", "internal/event", "internal/journal", "internal/outages", "internal/service", "internal/simulate",
+		"internal/daemon", "internal/discovery", "internal/event", "internal/journal", "internal/outages", "internal/service", "internal/simulate",
 	},
 	"internal/cloud":  {"internal/event"},
 	"internal/config": {"configs"},
@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/clock", "internal/config", "internal/discovery",
 		"internal/durable", "internal/event", "internal/identity", "internal/journal", "internal/lan", "internal/outages", "internal/spec", "internal/uplink",
 	},
-	"internal/discovery":    {},
+	"internal/discovery":    {"internal/identity"},
 	"internal/durable":      {},
 	"internal/identity":     {"internal/durable"},
 	"internal/event":        {},
@@ -89,6 +89,8 @@ var walls = []wall{
 	{library: "github.com/prometheus/client_golang", also: []string{"internal/api", "internal/daemon"}},
 	{library: "github.com/coreos/go-systemd/v22", also: []string{"internal/daemon"}},
 	{library: "github.com/miekg/dns", also: []string{"internal/discovery"}},
+	{library: "github.com/godbus/dbus/v5", owners: []string{"internal/discovery"}},
+	{library: "rsc.io/qr", owners: []string{"internal/cli"}},
 	{library: "github.com/gorilla/websocket", also: []string{"internal/lan", "internal/lan/wire", "internal/simulate", "internal/uplink"}},
 
 	// Extensions of the standard library, and words.

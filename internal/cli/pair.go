@@ -1,15 +1,17 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 )
 
 // pairing is what a device must know to find the box and to believe it.
@@ -18,47 +20,98 @@ type pairing struct {
 	Venue       string   `json:"venue"`
 	TLS         string   `json:"tls"`                   // off, auto or files
 	URLs        []string `json:"urls"`                  // of the box, the likeliest first
+	Key         string   `json:"key,omitempty"`         // fingerprint of the box's key, SHA-256 in hex
+	QR          string   `json:"qr,omitempty"`          // text of the QR code
 	CA          string   `json:"ca,omitempty"`          // where a device gets the box's CA
 	Fingerprint string   `json:"fingerprint,omitempty"` // of that CA, SHA-256 in hex
 }
 
 func newPair(s Streams) *cobra.Command {
-	var asJSON bool
+	var (
+		asJSON, code bool
+		png, svg     string
+	)
 	cmd := &cobra.Command{
 		Use: "pair", Short: "How a device finds this box and comes to trust it",
 		Long: `Asks the running box for its addresses and its CA, and tells how a technician
-has phones, tablets and computers trust it. Exit code 3: no box answers.`,
+has phones, tablets and computers trust it. The QR code for the installation
+sheet holds addresses, venue, box, and the fingerprints of CA and key; nothing
+in it is secret. Exit code 3: no box answers.`,
 		Example: `  avoqado-edge pair
+  avoqado-edge pair --qr
+  avoqado-edge pair --png sheet.png
   avoqado-edge pair --json | jq -r .fingerprint`,
 		Args: cobra.NoArgs,
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON, without the instructions")
+	cmd.Flags().BoolVar(&code, "qr", false, "print the QR code, without the instructions")
+	cmd.Flags().StringVar(&png, "png", "", "write the QR code to this file, as PNG")
+	cmd.Flags().StringVar(&svg, "svg", "", "write the QR code to this file, as SVG")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		st, err := askStatus(cmd.Context(), api.NewClient(*socket))
 		if err != nil {
 			return err
 		}
 		p := pairingOf(st)
-		if asJSON {
+		switch {
+		case asJSON:
 			return printJSON(s.Out, p)
+		case code || png != "" || svg != "":
+			return drawPairing(s, p, code, png, svg)
 		}
 		return printPairing(s.Out, p)
 	}
 	return cmd
 }
 
+// drawPairing prints or writes the QR code.
+func drawPairing(s Streams, p pairing, shown bool, png, svg string) error {
+	if p.QR == "" {
+		return errors.New("the box has no key to be known by: avoqado-edge status says why")
+	}
+	code, err := newQR(p.QR)
+	if err != nil {
+		return err
+	}
+	if png != "" {
+		if err := writePNG(png, code); err != nil {
+			return err
+		}
+	}
+	if svg != "" {
+		if err := writeSVG(svg, code); err != nil {
+			return err
+		}
+	}
+	if !shown {
+		return nil
+	}
+	if err := printQR(s.Out, code, isTerminal(s.Out) && os.Getenv("NO_COLOR") == ""); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.Out, "Box %s of venue %s\n%s\n", p.Box, p.Venue, p.QR)
+	return err
+}
+
 func pairingOf(st api.Status) pairing {
-	p := pairing{Box: st.Box, Venue: st.Venue, TLS: "off"}
-	host, port, _ := net.SplitHostPort(st.LAN.Address) // it is one
-	bound, err := netip.ParseAddr(host)
-	hosts, scheme := []string{host}, "http"
+	p := pairing{Box: st.Box, Venue: st.Venue, TLS: "off", Key: st.LAN.Key}
+	_, port, _ := net.SplitHostPort(st.LAN.Address) // it is one
+	var hosts []string
+	for _, a := range st.LAN.Addresses {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	scheme := "http"
 	if t := st.LAN.TLS; t != nil {
 		p.TLS, p.Fingerprint, scheme = t.Mode, t.Fingerprint, "https"
-		if err != nil || bound.IsUnspecified() {
-			hosts = reachable(t.Addresses)
-		}
 		hosts = append(hosts, t.Names...)
+	}
+	if p.Key != "" {
+		p.QR = discovery.Pairing{
+			Box: st.Box, Venue: st.Venue, Addresses: st.LAN.Addresses, TLS: st.LAN.TLS != nil, Fingerprint: p.Fingerprint, Key: p.Key,
+		}.URI()
 	}
 	for _, host := range hosts {
 		p.URLs = append(p.URLs, scheme+"://"+net.JoinHostPort(host, port))
@@ -69,27 +122,13 @@ func pairingOf(st api.Status) pairing {
 	return p
 }
 
-// reachable leaves out the addresses that mean something on the box alone,
-// unless it has no others.
-func reachable(addresses []string) []string {
-	var list []string
-	for _, a := range addresses {
-		if ip, err := netip.ParseAddr(a); err == nil && !ip.IsLoopback() {
-			list = append(list, a)
-		}
-	}
-	if len(list) == 0 {
-		return addresses
-	}
-	return list
-}
-
 func printPairing(w io.Writer, pair pairing) error {
 	p := &printer{w: w}
 	p.line("Box          %s of venue %s", pair.Box, pair.Venue)
 	for i, url := range pair.URLs {
 		p.line("%-12s %s", []string{"Address", ""}[min(i, 1)], url)
 	}
+	p.line("Key          %s", pair.Key)
 	switch {
 	case pair.CA != "":
 		p.line("CA           %s", pair.CA)

@@ -45,6 +45,7 @@ type LAN struct {
 	PingInterval time.Duration
 	PingTimeout  time.Duration
 	Transport    Transport
+	POSHub       bool // the box shows itself to the POS tablets' LAN hub
 	TLS          TLSMode
 	TLSCertFile  string   // PEM, the chain; with TLSKeyFile, in mode files
 	TLSKeyFile   string   // PEM
@@ -143,8 +144,9 @@ type DiscoveryMode string
 
 // The discovery modes.
 const (
-	DiscoveryAuto    DiscoveryMode = "auto"
-	DiscoveryBuiltin DiscoveryMode = "builtin"
+	DiscoveryAuto    DiscoveryMode = "auto"    // avahi if the machine has it, else builtin
+	DiscoveryAvahi   DiscoveryMode = "avahi"   // the machine's avahi-daemon
+	DiscoveryBuiltin DiscoveryMode = "builtin" // the box itself
 	DiscoveryOff     DiscoveryMode = "off"
 )
 

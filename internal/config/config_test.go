@@ -117,7 +117,7 @@ func TestEveryKey(t *testing.T) {
 		"state_dir": "/srv/edge", "socket": "/run/edge.sock",
 		"lan.listen": "127.0.0.1:0", "lan.cors_origins": "[https://a.example, http://localhost:5173]",
 		"lan.ping_interval": "10s", "lan.ping_timeout": "5s", "lan.transport": "library", "lan.allowed_hosts": "[box.example.com, caja]",
-		"lan.tls": "auto", "lan.tls_cert_file": pem, "lan.tls_key_file": pem, "lan.tls_names": "[box.example.com, caja]",
+		"lan.pos_hub": "true", "lan.tls": "auto", "lan.tls_cert_file": pem, "lan.tls_key_file": pem, "lan.tls_names": "[box.example.com, caja]",
 		"limits.max_connections": "20", "limits.rate_window": "30m", "limits.max_events_per_window": "100",
 		"limits.max_events_per_address": "1000",
 		"auth.access_token_secret":      "another secret of a good length", "auth.access_token_secret_file": held,

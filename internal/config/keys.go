@@ -73,6 +73,7 @@ func keys() []key {
 		{path: "lan.ping_interval", fallback: "25s", bind: func(c *Config) value { return duration(&c.LAN.PingInterval, time.Second, time.Minute) }},
 		{path: "lan.ping_timeout", fallback: "20s", bind: func(c *Config) value { return duration(&c.LAN.PingTimeout, time.Second, time.Minute) }},
 		{path: "lan.transport", fallback: "fast", bind: func(c *Config) value { return choice(&c.LAN.Transport, TransportFast, TransportLibrary) }},
+		{path: "lan.pos_hub", fallback: "false", bind: func(c *Config) value { return flag(&c.LAN.POSHub) }},
 		{path: "lan.tls", fallback: "off", bind: func(c *Config) value { return choice(&c.LAN.TLS, TLSOff, TLSAuto, TLSFiles) }},
 		{path: "lan.tls_cert_file", bind: func(c *Config) value { return str(&c.LAN.TLSCertFile, absolute, readable) }},
 		{path: "lan.tls_key_file", bind: func(c *Config) value { return str(&c.LAN.TLSKeyFile, absolute, private) }},
@@ -171,7 +172,9 @@ func keys() []key {
 
 		{path: "storage.endurance", fallback: "0", bind: func(c *Config) value { return endurance(&c.Storage.Endurance) }},
 
-		{path: "discovery.mode", fallback: "auto", bind: func(c *Config) value { return choice(&c.Discovery.Mode, DiscoveryAuto, DiscoveryBuiltin, DiscoveryOff) }},
+		{path: "discovery.mode", fallback: "auto", bind: func(c *Config) value {
+			return choice(&c.Discovery.Mode, DiscoveryAuto, DiscoveryAvahi, DiscoveryBuiltin, DiscoveryOff)
+		}},
 		{path: "discovery.interfaces", bind: func(c *Config) value { return words(&c.Discovery.Interfaces, interfaceName) }},
 
 		{

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -127,7 +126,7 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Logins: verifier, Origins: cfg.LAN.CORSOrigins, Box: d, Events: shown{events}, Parking: d.parking(),
 		Outages: d.pastOutages(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
-		CA: d.ca, Reload: d.Reload,
+		CA: d.ca, Card: d.card, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
 		Log: log.With("part", "api"),
 	})
@@ -183,23 +182,6 @@ func uplinkConfig(cfg config.Config, box string) uplink.Config {
 		Proxy: u.Proxy.Reveal(), Probe: u.Probe, Built: buildTime(), ClockSynced: clockKnown(),
 		Compress: u.Compress, Live: u.Live, KeepAlive: u.KeepAlive,
 	}
-}
-
-func (d *Daemon) newAnnouncer() (*discovery.Announcer, error) {
-	_, portText, err := net.SplitHostPort(d.lan.Addr().String())
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.Atoi(portText)
-	if err != nil {
-		return nil, err
-	}
-	return discovery.New(discovery.Config{
-		Box: d.id.Box, Venue: d.cfg.Box.Venue, Name: d.cfg.Box.Name, Port: port,
-		TLS:     d.certificate != nil,
-		Version: buildinfo.Read().Version, Interfaces: d.cfg.Discovery.Interfaces,
-		State: d.announcedState,
-	}, d.log.With("part", "discovery"))
 }
 
 // Run serves until ctx ends, then stops in the order that keeps every promise:

@@ -2,13 +2,11 @@ package daemon
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
-	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
@@ -123,7 +121,7 @@ func (d *Daemon) lanStatus() api.LANStatus {
 		refused += n
 	}
 	return api.LANStatus{
-		Address: d.lan.Addr().String(), Clients: c.ConnectionStats.Total, Terminals: online, Behind: int(s.Behind), Roles: roles, TLS: d.tlsStatus(),
+		Address: d.lan.Addr().String(), Addresses: d.pairedAddresses(), Key: d.keyFingerprint(), Clients: c.ConnectionStats.Total, Terminals: online, Behind: int(s.Behind), Roles: roles, TLS: d.tlsStatus(),
 		Accepted: count(s.Accepted), Refused: count(refused), Duplicates: count(s.Duplicates), Delivered: count(s.Sent),
 	}
 }
@@ -254,38 +252,6 @@ func (d *Daemon) Ready() error {
 		return fmt.Errorf("the journal does not take events: %w", s.Err)
 	}
 	return nil
-}
-
-// announcedState is what mDNS says of the box: "full" while it refuses events
-// of any class for want of room.
-func (d *Daemon) announcedState() string {
-	if d.journal.Level() >= journal.LevelNoService {
-		return discovery.StateFull
-	}
-	return discovery.StateOK
-}
-
-// lanAddresses lists where terminals reach the box, as host:port.
-func (d *Daemon) lanAddresses() []string {
-	host, port, err := net.SplitHostPort(d.lan.Addr().String())
-	if err != nil {
-		return nil
-	}
-	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
-		return []string{net.JoinHostPort(host, port)}
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var list []string
-	for _, a := range addrs {
-		ipnet, ok := a.(*net.IPNet)
-		if ok && !ipnet.IP.IsLoopback() && !ipnet.IP.IsLinkLocalUnicast() {
-			list = append(list, net.JoinHostPort(ipnet.IP.String(), port))
-		}
-	}
-	return list
 }
 
 func count(n int64) uint64 { return uint64(max(n, 0)) } //nolint:gosec // not negative

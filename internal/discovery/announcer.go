@@ -5,55 +5,63 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/grandcat/zeroconf"
 )
 
 const (
 	// Service is the DNS-SD service type of a box (RFC 6763).
 	Service = "_avoqado-edge._tcp"
 
-	// domain has no dot at its end: with one, the library appends it to the
-	// host name a second time.
-	domain = "local"
+	// SocketPath is where the Socket.IO server answers, for clients that ask.
+	SocketPath = "/socket.io/"
 
-	// path is where the Socket.IO server answers, for clients that ask TXT.
-	path = "/socket.io/"
+	// pollEvery is how often network and state are looked at. Where the kernel
+	// tells of changes the network is looked at then, too.
+	pollEvery = time.Second
 
-	// ttl is how long others believe an announcement, in seconds: a box that
-	// lost its power is forgotten after two minutes. It is what RFC 6762 §10
-	// wants for addresses; the library's 3200 would leave the rest behind for
-	// an hour.
-	ttl = 120
-
-	// pollEvery is how often the network is looked at. Polling works on every
-	// system and costs a few system calls.
-	pollEvery = 5 * time.Second
-
-	// settleFor is how long the network must stay the same before a running
-	// announcement is replaced: DHCP and IPv6 change it in several steps.
-	settleFor = 2 * time.Second
+	// settleFor is how long after a change the network is looked at: it changes
+	// in several steps.
+	settleFor = 100 * time.Millisecond
 
 	// slowest is how long a refused announcement is left alone at most.
 	slowest = time.Minute
 
-	// notYet is no fingerprint of any network.
-	notYet = "not yet"
+	// maxRenames bounds the names that are tried, "avq-box1-2" to "-50".
+	maxRenames = 50
+)
+
+// Mode says who answers for the box.
+type Mode string
+
+// The modes.
+const (
+	ModeAuto    Mode = "auto"    // avahi-daemon if the machine has one, else the box itself
+	ModeAvahi   Mode = "avahi"   // avahi-daemon alone
+	ModeBuiltin Mode = "builtin" // the box itself
 )
 
 // Config is what a box says of itself.
 type Config struct {
+	Mode    Mode   // empty: ModeAuto
 	Box     string // its id: 1 to 64 letters, digits, _ or -
 	Venue   string
 	Name    string // for people; empty: not announced
 	Port    int    // of the LAN listener, as bound
 	TLS     bool   // the listener speaks TLS
 	Version string // of the software
+	Key     string // fingerprint of the box's key; empty: not announced
+
+	// Fingerprint returns that of the box's CA, empty if it has none. Asked
+	// every second, by one goroutine. Nil: there is none.
+	Fingerprint func() string
+
+	// POSHub also announces the box to the POS tablets, which look for
+	// _avoqado-pos._tcp.
+	POSHub bool
 
 	// Interfaces are the network interfaces to announce on. Empty: every one
 	// that can multicast and has an address, or the loopback interface if
@@ -61,7 +69,7 @@ type Config struct {
 	Interfaces []string
 
 	// State returns what the box says of how it is, StateOK or StateFull. It
-	// is asked every few seconds, by one goroutine. Nil: always StateOK.
+	// is asked every second, by one goroutine. Nil: always StateOK.
 	State func() string
 }
 
@@ -76,30 +84,40 @@ const (
 type Status struct {
 	Announced  bool      `json:"announced"`
 	Since      time.Time `json:"since"`      // of Announced
+	By         string    `json:"by"`         // "avahi" or "builtin"; empty: not announced
 	Instance   string    `json:"instance"`   // such as avq-box1._avoqado-edge._tcp.local.
 	Host       string    `json:"host"`       // such as avq-box1.local.
 	Interfaces []string  `json:"interfaces"` // such as "eth0 192.168.1.10"
 	Error      string    `json:"error,omitempty"`
 }
 
+// publisher says records by mDNS.
+type publisher interface {
+	// publish makes rec what is said, instead of what was. It returns once the
+	// names are known to be free, or errTaken. It may take some seconds.
+	publish(ctx context.Context, rec records) error
+	// check is called every second and returns errTaken if another host turned
+	// up with a name, or another error if the publisher is of no use any more.
+	check() error
+	// withdraw says goodbye and ends the publisher.
+	withdraw()
+	String() string
+}
+
 // Announcer announces one box.
 type Announcer struct {
-	label  string
-	port   int
-	txt    []string // without the state
-	state  func() string
-	wanted []string
+	cfg    Config
+	boot   time.Time
 	poll   time.Duration // pollEvery
 	settle time.Duration // settleFor
 	log    *slog.Logger
 
 	// Owned by Run.
-	server    *zeroconf.Server // nil: nothing is announced
-	nics      []nic            // what it announces on
-	announced string           // the network it was made for, see fingerprint
-	seen      string           // the network as last seen
-	failures  int              // since something was announced
-	said      string           // the state as last announced
+	publisher publisher // nil: none is open
+	published records   // no label: nothing is
+	renames   int       // how often another host had the name
+	failures  int       // since something was announced
+	retryAt   time.Time // of what failed
 
 	mu     sync.Mutex // guards below
 	status Status
@@ -114,41 +132,26 @@ func New(c Config, log *slog.Logger) (*Announcer, error) {
 	if c.Port < 1 || c.Port > 65535 {
 		return nil, fmt.Errorf("announce box: port %d is not within 1 and 65535", c.Port)
 	}
-	a := &Announcer{
-		label:     Label(c.Box),
-		port:      c.Port,
-		wanted:    slices.Clone(c.Interfaces),
-		poll:      pollEvery,
-		settle:    settleFor,
-		log:       log,
-		announced: notYet,
-		state:     c.State,
+	if c.Mode == "" {
+		c.Mode = ModeAuto
 	}
-	if a.state == nil {
-		a.state = func() string { return StateOK }
+	if c.State == nil {
+		c.State = func() string { return StateOK }
 	}
-	tls := "0"
-	if c.TLS {
-		tls = "1"
+	if c.Fingerprint == nil {
+		c.Fingerprint = func() string { return "" }
 	}
-	for _, pair := range [][2]string{
-		{"v", c.Version}, {"venue", c.Venue}, {"box", c.Box}, {"path", path}, {"tls", tls}, {"name", c.Name},
-	} {
-		text := pair[0] + "=" + pair[1]
-		if len(text) > 255 {
-			return nil, fmt.Errorf("announce box: %s is %d bytes long, a TXT string holds 255", pair[0], len(text))
-		}
-		if pair[1] != "" {
-			// The DNS library reads what it sends as a zone file would be read.
-			a.txt = append(a.txt, strings.ReplaceAll(text, `\`, `\\`))
+	c.Interfaces = slices.Clone(c.Interfaces)
+	a := &Announcer{cfg: c, boot: time.Now(), poll: pollEvery, settle: settleFor, log: log}
+	for _, s := range a.services(StateOK, nil) {
+		for _, t := range s.txt {
+			if len(t) > 255 {
+				key, _, _ := strings.Cut(t, "=")
+				return nil, fmt.Errorf("announce box: %s is %d bytes long, a TXT string holds 255", key, len(t))
+			}
 		}
 	}
-	a.status = Status{
-		Since:      time.Now(),
-		Instance:   a.label + "." + Service + "." + domain + ".",
-		Host:       a.label + "." + domain + ".",
-		Interfaces: []string{},
-	}
+	a.status = a.named(Status{Since: time.Now(), Interfaces: []string{}})
 	return a, nil
 }
 
@@ -168,129 +171,210 @@ func (a *Announcer) Status() Status {
 // with the network is logged, shown in the status and tried again: a venue
 // whose terminals know the box's address works without any announcement.
 func (a *Announcer) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	changed := make(chan struct{}, 1)
+	wg.Go(func() { watch(ctx, changed) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			a.say(StateLeaving)
-			a.withdraw()
-			a.set(nil)
+			a.leave()
 			return nil
+		case <-changed:
+			timer.Reset(a.settle)
+			a.retryAt = time.Time{}
 		case <-timer.C:
-			timer.Reset(a.look())
+			a.set(a.look(ctx))
+			timer.Reset(a.poll)
 		}
 	}
 }
 
-// look compares the network with what is announced, and says when to look
-// again.
-func (a *Announcer) look() time.Duration {
-	nics, err := choose(a.wanted)
-	if err != nil {
-		a.set(err) // nothing is known of the network, so nothing is changed
-		return a.poll
-	}
-	now := fingerprint(nics)
-	changed := now != a.seen
-	a.seen = now
-	switch {
-	case now == a.announced && (a.server != nil || len(nics) == 0):
-		a.say(a.state())
-		a.set(noInterface(nics))
-		return a.poll
-	case changed && a.server != nil:
-		return a.settle
+// leave tells terminals to look for another box, and says goodbye.
+func (a *Announcer) leave() {
+	if a.published.label != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		rec := a.published
+		rec.services = a.services(StateLeaving, rec.nics)
+		_ = a.publisher.publish(ctx, rec) // the goodbye says more
 	}
 	a.withdraw()
-	a.announced = now
-	if len(nics) > 0 {
-		if err = a.register(nics); err != nil {
-			a.set(fmt.Errorf("announce on %s: %w", names(nics), err))
-			a.failures++
-			return min(a.poll<<min(a.failures, 8), slowest)
-		}
-	}
-	a.failures = 0
-	a.set(noInterface(nics))
-	return a.poll
+	a.set(nil)
 }
 
-func noInterface(nics []nic) error {
+// look compares what there is to say with what is said.
+func (a *Announcer) look(ctx context.Context) error {
+	nics, err := choose(a.cfg.Interfaces)
+	if err != nil {
+		return err // nothing is known of the network, so nothing is changed
+	}
 	if len(nics) == 0 {
+		a.withdraw()
 		return errors.New("no network interface to announce on")
 	}
-	return nil
+	if time.Now().Before(a.retryAt) {
+		return errors.New(a.Status().Error)
+	}
+	if err = a.say(ctx, nics); err == nil {
+		a.failures = 0
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // Run says goodbye
+	}
+	a.withdraw() // a new one finds out whether avahi is there
+	a.retryAt = time.Now().Add(min(a.poll<<min(a.failures, 8), slowest))
+	a.failures++
+	return fmt.Errorf("announce on %s: %w", names(nics), err)
 }
 
-// register starts answering for the box on the given interfaces.
-func (a *Announcer) register(nics []nic) error {
-	ifaces := make([]net.Interface, len(nics))
-	for i, n := range nics {
-		ifaces[i] = n.Interface
+// say makes what is announced true, under another name if this one is taken.
+func (a *Announcer) say(ctx context.Context, nics []nic) error {
+	if err := a.open(ctx, nics); err != nil {
+		return err
 	}
-	// With no addresses given, the library answers each question with the
-	// addresses of the interface it came in on. Nothing else would do: every
-	// socket on the mDNS port hears the questions of all interfaces, so one
-	// server per interface would answer on the others' with its own address.
-	// It leaves loopback addresses out, so those have to be given.
-	var ips []string
-	if nics[0].loopback() {
-		ips = nics[0].ips()
+	if a.published.label != "" {
+		if err := a.publisher.check(); errors.Is(err, errTaken) {
+			a.published = records{} // it is claimed again: one of the two defends it
+		} else if err != nil {
+			return err
+		}
 	}
-	state := a.state()
-	server, err := zeroconf.RegisterProxy(a.label, Service, domain, a.port, a.label+"."+domain+".", ips, a.text(state), ifaces)
+	for {
+		rec := records{label: a.label(), services: a.services(a.cfg.State(), nics), nics: nics}
+		if rec.equal(a.published) {
+			return nil
+		}
+		err := a.publisher.publish(ctx, rec)
+		if !errors.Is(err, errTaken) {
+			if err == nil {
+				a.published = rec
+			}
+			return err
+		}
+		if a.renames++; a.renames >= maxRenames {
+			a.renames = 0
+			return err
+		}
+		a.log.Warn("another host has the box's name", "host", rec.host(), "next", a.label()+"."+domain)
+	}
+}
+
+// open has a publisher. A machine without network is nothing for avahi, which
+// leaves the loopback interface out.
+func (a *Announcer) open(ctx context.Context, nics []nic) error {
+	alone := nics[0].loopback()
+	if _, is := a.publisher.(*avahi); is && alone && a.cfg.Mode == ModeAuto {
+		a.withdraw()
+	}
+	if _, is := a.publisher.(*responder); is && !alone && a.cfg.Mode == ModeAuto && len(a.published.nics) > 0 && a.published.nics[0].loopback() {
+		a.withdraw()
+	}
+	if a.publisher != nil {
+		return nil
+	}
+	if a.cfg.Mode == ModeAvahi || (a.cfg.Mode == ModeAuto && !alone) {
+		p, err := newAvahi(ctx)
+		if err == nil {
+			a.publisher = p
+			return nil
+		}
+		if a.cfg.Mode == ModeAvahi {
+			return err
+		}
+		if !errors.Is(err, errNoAvahi) {
+			a.log.Warn("avahi does not take the box, it announces itself", "err", err)
+		}
+	}
+	p, err := newResponder(a.log)
 	if err != nil {
 		return err
 	}
-	a.said = state
-	shorten(server)
-	a.server, a.nics = server, nics
+	a.publisher = p
 	return nil
 }
 
-// text returns the TXT record with a state.
-func (a *Announcer) text(state string) []string { return append(slices.Clone(a.txt), "state="+state) }
-
-// say announces a state if it is news. The library keeps the record in a field
-// that its own goroutines read without a lock; the new one is as long, and
-// whole before it is put there, and a question answered at that moment gets
-// one or the other.
-//
-//go:norace
-func (a *Announcer) say(state string) {
-	if a.server != nil && state != a.said {
-		a.server.SetText(a.text(state))
-		a.said = state
-	}
-}
-
-// shorten sets the TTL of what the server says. The library has already
-// started goroutines that read it and offers no earlier moment; it is one
-// aligned word, so they see the old TTL or the new. The first announcement
-// comes after the probes and has the new one.
-//
-//go:norace
-func shorten(server *zeroconf.Server) { server.TTL(ttl) }
-
 // withdraw says goodbye, so that others forget the box at once.
 func (a *Announcer) withdraw() {
-	if a.server != nil {
-		a.server.Shutdown()
-		a.server, a.nics = nil, nil
+	if a.publisher != nil {
+		a.publisher.withdraw()
 	}
+	a.publisher, a.published = nil, records{}
+}
+
+// label returns the name the box goes by now: its own, or a numbered one if
+// other hosts have that.
+func (a *Announcer) label() string {
+	label := Label(a.cfg.Box)
+	if a.renames == 0 {
+		return label
+	}
+	suffix := "-" + strconv.Itoa(a.renames+1)
+	return label[:min(len(label), maxLabel-len(suffix))] + suffix
+}
+
+// services returns what the box offers.
+func (a *Announcer) services(state string, nics []nic) []service {
+	c := a.cfg
+	port := uint16(c.Port) //nolint:gosec // checked by New
+	list := []service{{kind: Service, label: a.label(), port: port, txt: pairs([][2]string{
+		{"v", c.Version},
+		{"venue", c.Venue},
+		{"box", c.Box},
+		{"name", c.Name},
+		{"path", SocketPath},
+		{"tls", bit(c.TLS)},
+		{"fp", c.Fingerprint()},
+		{"key", c.Key},
+		{"state", state},
+	})}}
+	if c.POSHub {
+		list = append(list, a.posService(port, nics))
+	}
+	return list
+}
+
+// pairs returns the strings of a TXT record (RFC 6763 §6), without empty ones.
+func pairs(list [][2]string) []string {
+	var txt []string
+	for _, p := range list {
+		if p[1] != "" {
+			txt = append(txt, p[0]+"="+p[1])
+		}
+	}
+	return txt
+}
+
+func bit(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+// named fills in the names the box goes by.
+func (a *Announcer) named(s Status) Status {
+	s.Host = a.label() + "." + domain
+	s.Instance = a.label() + "." + Service + "." + domain
+	return s
 }
 
 // set records what is announced now, and logs it if that is news.
 func (a *Announcer) set(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	next := a.status
-	next.Announced, next.Error, next.Interfaces = a.server != nil, "", []string{}
+	next := a.named(a.status)
+	next.Announced, next.Error, next.Interfaces, next.By = a.published.label != "", "", []string{}, ""
 	if err != nil {
 		next.Error = err.Error()
 	}
-	for _, n := range a.nics {
+	if next.Announced {
+		next.By = a.publisher.String()
+	}
+	for _, n := range a.published.nics {
 		next.Interfaces = append(next.Interfaces, n.Name+" "+strings.Join(n.ips(), " "))
 	}
 	if next.Announced != a.status.Announced {
@@ -299,8 +383,8 @@ func (a *Announcer) set(err error) {
 	switch {
 	case next.Error != a.status.Error && next.Error != "":
 		a.log.Warn("box is not announced", "error", next.Error)
-	case next.Announced && !slices.Equal(next.Interfaces, a.status.Interfaces):
-		a.log.Info("box announced", "host", next.Host, "port", a.port, "interfaces", next.Interfaces)
+	case next.Announced && (!slices.Equal(next.Interfaces, a.status.Interfaces) || next.By != a.status.By || next.Host != a.status.Host):
+		a.log.Info("box announced", "host", next.Host, "port", a.cfg.Port, "by", next.By, "interfaces", next.Interfaces)
 	case !next.Announced && a.status.Announced:
 		a.log.Info("box no longer announced")
 	}

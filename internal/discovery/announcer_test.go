@@ -11,7 +11,7 @@ import (
 )
 
 func good() Config {
-	return Config{Box: "box1", Venue: "venue_1", Name: "Caja", Port: 8080, Version: "1.2.3"}
+	return Config{Mode: ModeBuiltin, Box: "box1", Venue: "venue_1", Name: "Caja", Port: 8080, Version: "1.2.3"}
 }
 
 func TestNewRefuses(t *testing.T) {
@@ -32,9 +32,9 @@ func TestNewRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"v=1.2.3", "venue=venue_1", "box=box1", "path=/socket.io/", "tls=0", "name=Caja"}
-	if !slices.Equal(a.txt, want) {
-		t.Errorf("TXT is %q, want %q", a.txt, want)
+	want := []string{"v=1.2.3", "venue=venue_1", "box=box1", "name=Caja", "path=/socket.io/", "tls=0", "state=ok"}
+	if got := a.services(StateOK, nil); len(got) != 1 || !slices.Equal(got[0].txt, want) {
+		t.Errorf("announces %v, want %q", got, want)
 	}
 	if s := a.Status(); s.Announced || s.Instance != "avq-box1._avoqado-edge._tcp.local." || s.Host != "avq-box1.local." {
 		t.Errorf("status is %+v", s)

@@ -313,7 +313,7 @@ func resolve(t *testing.T, iface string) []*zeroconf.ServiceEntry {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	entries := make(chan *zeroconf.ServiceEntry, 16)
-	if err := resolver.Browse(ctx, Service, domain, entries); err != nil {
+	if err := resolver.Browse(ctx, Service, "local", entries); err != nil {
 		t.Fatal(err)
 	}
 	var found []*zeroconf.ServiceEntry

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"rsc.io/qr"
+)
+
+// quiet is the light border that a reader needs, in modules (ISO/IEC 18004 §5.3.8).
+const quiet = 4
+
+// newQR makes the code with a tenth of it to spare for scratches, since it
+// lies on paper in a kitchen.
+func newQR(text string) (*qr.Code, error) {
+	code, err := qr.Encode(text, qr.M)
+	if err != nil {
+		return nil, fmt.Errorf("make QR code of %d characters: %w", len(text), err)
+	}
+	return code, nil
+}
+
+// printQR prints two rows of modules as one line of text: the light modules are
+// drawn, as on a screen that is dark. With colour it is right on a light one,
+// too.
+func printQR(w io.Writer, code *qr.Code, colour bool) error {
+	var b strings.Builder
+	for y := -quiet; y < code.Size+quiet; y += 2 {
+		if colour {
+			b.WriteString("\x1b[40;97m")
+		}
+		for x := -quiet; x < code.Size+quiet; x++ {
+			upper, lower := !code.Black(x, y), !code.Black(x, y+1) && y+1 < code.Size+quiet
+			switch {
+			case upper && lower:
+				b.WriteRune('█')
+			case upper:
+				b.WriteRune('▀')
+			case lower:
+				b.WriteRune('▄')
+			default:
+				b.WriteRune(' ')
+			}
+		}
+		if colour {
+			b.WriteString("\x1b[0m")
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writePNG and writeSVG write the code for a sheet that is printed.
+func writePNG(path string, code *qr.Code) error {
+	code.Scale = 8
+	return os.WriteFile(path, code.PNG(), 0o644) //nolint:gosec // it hangs on a wall
+}
+
+func writeSVG(path string, code *qr.Code) error {
+	side := code.Size + 2*quiet
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges">`, side, side)
+	fmt.Fprintf(&b, `<path fill="#fff" d="M0 0h%dv%dH0z"/><path d="`, side, side)
+	for y := range code.Size {
+		for x := range code.Size {
+			if code.Black(x, y) {
+				fmt.Fprintf(&b, "M%d %dh1v1h-1z", x+quiet, y+quiet)
+			}
+		}
+	}
+	b.WriteString("\"/></svg>\n")
+	return os.WriteFile(path, []byte(b.String()), 0o644) //nolint:gosec // likewise
+}
