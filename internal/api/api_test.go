@@ -197,6 +197,8 @@ func newLimited(m *memory, b box, d *door, l Limits) *Server {
 		Card:    func(string) ([]byte, error) { return []byte("{}"), nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Spec:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "asyncapi: 3.0.0\n") }),
+		Page:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html>") }),
+		History: func(of time.Duration) any { return map[string]string{"of": of.String()} },
 	})
 }
 
@@ -225,6 +227,8 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /metrics":                  loopback,
 		"POST /api/v1/login":            public, "POST /api/v1/logout": public, "POST /api/v1/login/code": operator,
 		"GET /api/v1/session":          staff,
+		"GET /console/":                public,
+		"GET /api/v1/history":          office,
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,
 		"POST /api/v1/tpv/command-ack": staff, "POST /api/v1/tpv/heartbeat": public,

@@ -93,12 +93,29 @@ func (s *Server) card(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	_, _ = w.Write(card) // a caller that went away needs no answer
 }
 
-// root answers a person who typed the address of the box.
+// history answers GET /api/v1/history?hours=N, N from 1 to 168.
+func (s *Server) history(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	const week = 7 * 24
+	hours, err := number(r, "hours", 24)
+	if err != nil || hours == 0 || hours > week {
+		writeRefusal(w, event.Refuse(http.StatusBadRequest, "bad_hours", "hours must be a number from 1 to "+strconv.Itoa(week)))
+		return
+	}
+	writeJSON(w, http.StatusOK, s.cfg.History(time.Duration(hours)*time.Hour)) //nolint:gosec // at most a week
+}
+
+// root answers whoever typed the address of the box: a person with the console
+// page, a program with the same in short.
 func (s *Server) root(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	if r.URL.Path != "/" {
 		writeRefusal(w, event.Refuse(http.StatusNotFound, "no_route", "There is nothing at "+r.URL.Path))
 		return
 	}
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.cfg.Page.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Vary", "Accept")
 	st := s.cfg.Box.Status()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"product": "avoqado-edge", "version": st.Version, "venue": st.Venue, "box": st.Box,

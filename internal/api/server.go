@@ -107,6 +107,10 @@ type Config struct {
 	Card    func(nonce string) ([]byte, error)
 	Metrics http.Handler
 	Spec    http.Handler // serves /asyncapi.yaml and /docs
+	Page    http.Handler // serves / to browsers, and /console/
+
+	// History returns what is known of the last minutes, as JSON can hold it.
+	History func(of time.Duration) any
 	Log     *slog.Logger
 }
 
@@ -168,6 +172,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/stats", office, s.stats},
 		{"GET /api/v1/terminals", office, s.terminals},
 		{"GET /api/v1/status", office, s.status},
+		{"GET /api/v1/history", office, s.history},
 		{"GET /api/v1/events", office, s.list},
 		{"GET /api/v1/events/tail", office, s.tail},
 		{"GET /api/v1/events/{id}", office, s.show},
@@ -187,6 +192,7 @@ func (s *Server) routes() []route {
 		{"GET /.well-known/avoqado-edge", public, s.card},
 		{"GET /asyncapi.yaml", public, s.spec},
 		{"GET /docs", public, s.spec},
+		{"GET /console/", public, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { s.cfg.Page.ServeHTTP(w, r) }},
 		{"GET /", public, s.root},
 	}
 }

@@ -24,8 +24,20 @@ type Status struct {
 	Clock     ClockStatus     `json:"clock"`
 	Discovery DiscoveryStatus `json:"discovery"`
 
+	// Way is the way to the cloud, each hop with what is known of it: lan,
+	// internet, broker, backend. What lies behind a broken hop is not known.
+	Way []Hop `json:"way"`
+
 	// Problems is what someone should look at, in plain words; empty is good.
 	Problems []string `json:"problems"`
+}
+
+// Hop is one part of the way to the cloud.
+type Hop struct {
+	Name  string    `json:"name"`            // lan, internet, broker or backend
+	State string    `json:"state"`           // ok, down, unknown, or off: it has no part in it
+	Since time.Time `json:"since"`           // when that began, or the box started
+	Cause string    `json:"cause,omitempty"` // why down: the uplink's cause, or silent: it confirms nothing
 }
 
 // LANStatus tells who is connected.
@@ -147,6 +159,11 @@ type JournalStatus struct {
 	MaxEvents   int64     `json:"maxEvents,omitempty"`
 	StuckSince  time.Time `json:"stuckSince,omitzero"` // a write that is still under way began then
 	Quarantined int       `json:"quarantined"`         // damaged files kept for people
+
+	// Written is what the journal has written to the disk since the start, LifeYears
+	// for how long the disk will last at this rate; zero: not known (yet).
+	Written   int64   `json:"writtenBytes"`
+	LifeYears float64 `json:"lifeYears,omitempty"`
 }
 
 // Backlog is what waits for the cloud.
@@ -228,6 +245,8 @@ type Terminal struct {
 	IsOnline      bool      `json:"isOnline"`
 	HasSocket     bool      `json:"hasSocket"`
 	LastHeartbeat time.Time `json:"lastHeartbeat,omitzero"`
+	LastSeen      time.Time `json:"lastSeen,omitzero"` // any proof of life
+	Waiting       int       `json:"waiting"`           // events of its that the cloud does not have
 	RegisteredAt  time.Time `json:"registeredAt,omitzero"`
 	UserID        string    `json:"userId,omitempty"`
 	Role          string    `json:"role,omitempty"`

@@ -19,7 +19,9 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/certificate"
 	"github.com/avoqado/avoqado-edge/internal/clock"
 	"github.com/avoqado/avoqado-edge/internal/config"
+	"github.com/avoqado/avoqado-edge/internal/console"
 	"github.com/avoqado/avoqado-edge/internal/discovery"
+	"github.com/avoqado/avoqado-edge/internal/history"
 	"github.com/avoqado/avoqado-edge/internal/identity"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
@@ -52,6 +54,9 @@ type Daemon struct {
 	level     *slog.LevelVar // of log
 	reloading sync.Mutex     // guards running
 	running   config.Config  // as it is in force: cfg, and what was reloaded since
+
+	way     way
+	history *history.Recorder
 }
 
 // New opens the box's state and binds its listeners, in the order the parts
@@ -122,13 +127,16 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 			return d, err
 		}
 	}
+	d.history = history.Open(d.journal, d.sample, log.With("part", "history"))
 	d.api = api.New(api.Config{
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Logins: verifier, Origins: cfg.LAN.CORSOrigins, Box: d, Events: shown{events}, Parking: d.parking(),
 		Outages: d.pastOutages(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		CA: d.ca, Card: d.card, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
-		Log: log.With("part", "api"),
+		Page:    console.Handler(),
+		History: func(of time.Duration) any { return d.history.Last(of, time.Now()) },
+		Log:     log.With("part", "api"),
 	})
 	routes = d.api.LAN()
 	if d.socket, err = api.ListenSocket(cfg.Socket); err != nil {
@@ -207,7 +215,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.announcer != nil {
 		front = append(front, part{"discovery", d.announcer.Run})
 	}
-	var cloud []part
+	cloud := []part{{"history", d.history.Run}}
 	if d.uplink != nil {
 		cloud = append(cloud, part{"uplink", d.uplink.Run})
 		front = append(front, part{"outages", d.outages.Run}) // it ends before the uplink: an orderly stop is no outage

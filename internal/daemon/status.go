@@ -39,6 +39,7 @@ func (d *Daemon) Status() api.Status {
 		Disk:      diskStatus(d.cfg.StateDir),
 		Clock:     api.ClockStatus{Now: told.Now, Trusted: told.Trusted, Source: string(told.Source), ErrorMs: told.Error.Milliseconds()},
 		Discovery: d.discoveryStatus(),
+		Way:       d.way.look(d, now),
 		Problems:  []string{},
 	}
 	look := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
@@ -143,7 +144,7 @@ func (d *Daemon) journalStatus(now time.Time) api.JournalStatus {
 		Epoch: string(s.Epoch), StoredThrough: uint64(s.Stored), Segments: s.Segments, Bytes: s.Bytes,
 		MaxBytes: s.MaxBytes, MaxEvents: s.MaxEvents,
 		Level: s.Level.String(), LevelReason: s.LevelReason, LevelSince: s.LevelSince.UTC(),
-		StuckSince: s.StuckSince, Quarantined: len(s.Quarantine),
+		StuckSince: s.StuckSince, Quarantined: len(s.Quarantine), Written: s.BytesWritten, LifeYears: s.LifeYears,
 	}
 	if s.LevelSince.IsZero() {
 		st.LevelSince = d.started.UTC()
@@ -238,7 +239,7 @@ func (d *Daemon) Terminals() []api.Terminal {
 	for _, t := range known {
 		list = append(list, api.Terminal{
 			TerminalID: t.ID, Name: t.Name, IsOnline: t.Online, HasSocket: t.HasSocket,
-			LastHeartbeat: t.LastHeartbeat, RegisteredAt: t.ConnectedAt, UserID: t.User,
+			LastHeartbeat: t.LastHeartbeat, LastSeen: t.LastSeen, Waiting: t.Waiting, RegisteredAt: t.ConnectedAt, UserID: t.User,
 			Role: string(t.Role), Address: t.Address, HealthScore: t.HealthScore,
 			Capabilities: t.Capabilities, Telemetry: t.Telemetry,
 		})

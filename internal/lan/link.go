@@ -39,6 +39,7 @@ type link struct {
 	request requestTokens
 	gate    packet.Gate  // of events that come past the library
 	busy    atomic.Bool  // has a session, or one is being made
+	ponged  atomic.Int64 // Unix nanoseconds of the last answered ping
 	silent  atomic.Int64 // since when it has none, Unix milliseconds
 
 	session atomic.Pointer[session] // once connected
@@ -224,6 +225,7 @@ func (l *link) drained() {
 
 // Ponged implements [wire.Listener]: the client has what stood before the ping.
 func (l *link) Ponged() {
+	l.ponged.Store(time.Now().UnixNano())
 	l.mu.Lock()
 	proven, through := l.pinged, l.noted
 	l.pinged = false

@@ -38,6 +38,8 @@ type Terminal struct {
 	Address       string     `json:"address,omitempty"`
 	ConnectedAt   time.Time  `json:"registeredAt,omitzero"`
 	LastHeartbeat time.Time  `json:"lastHeartbeat,omitzero"`
+	LastSeen      time.Time  `json:"lastSeen,omitzero"`     // any proof of life: a heartbeat, an answered ping
+	Waiting       int        `json:"waiting"`               // events of its that the cloud does not have, as of a second ago
 	HealthScore   *float64   `json:"healthScore,omitempty"` // 0 to 100, as it said; nil: it never did
 
 	// Telemetry is its last heartbeat as it came, a JSON object; nil: there was
@@ -276,12 +278,18 @@ func (s *Server) Terminals() []Terminal {
 	defer t.mu.Unlock()
 	list := make([]Terminal, 0, len(t.byID))
 	for id, e := range t.byID {
-		term := Terminal{ID: id, LastHeartbeat: e.heartbeat, HealthScore: e.score, Telemetry: e.telemetry}
+		term := Terminal{
+			ID: id, LastHeartbeat: e.heartbeat, HealthScore: e.score, Telemetry: e.telemetry,
+			LastSeen: e.seen.UTC(), Waiting: s.syncer.of(id),
+		}
 		if sess := e.session; sess != nil {
 			term.Online, term.HasSocket = true, true
 			term.User, term.Role = sess.grant.Subject, sess.grant.Role
 			term.Address, term.ConnectedAt = sess.address, sess.connectedAt
 			term.Capabilities = sess.capabilities
+			if ponged := time.Unix(0, sess.link.ponged.Load()).UTC(); ponged.After(term.LastSeen) {
+				term.LastSeen = ponged
+			}
 		}
 		list = append(list, term)
 	}

@@ -3,6 +3,7 @@ package lan
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -55,6 +56,8 @@ type syncer struct {
 	whose   []uint16          // of the events behind synced, up to read
 	indices map[string]uint16 // by terminal
 	counts  []int             // waiting events, by index
+
+	waiting atomic.Pointer[map[string]int] // by terminal, for others; nil: not yet
 }
 
 func newSyncer(s *Server, cloud Cloud) *syncer {
@@ -85,6 +88,7 @@ func (y *syncer) run(ctx context.Context) {
 		}
 		y.server.guard("sync status", func() {
 			y.look(ctx)
+			y.show()
 			told = y.tell(told, all)
 		})
 	}
@@ -118,6 +122,26 @@ func (y *syncer) look(ctx context.Context) {
 			y.add(y.index(&events[i]))
 		}
 	}
+}
+
+// show lets others see whose events wait.
+func (y *syncer) show() {
+	waiting := make(map[string]int, len(y.indices))
+	for terminal, i := range y.indices {
+		if n := y.counts[i]; n > 0 {
+			waiting[terminal] = n
+		}
+	}
+	y.waiting.Store(&waiting)
+}
+
+// of returns how many events of a terminal the cloud does not have, as of a
+// second ago. Safe concurrently.
+func (y *syncer) of(terminal string) int {
+	if waiting := y.waiting.Load(); waiting != nil {
+		return (*waiting)[terminal]
+	}
+	return 0
 }
 
 func (y *syncer) add(i uint16) {
