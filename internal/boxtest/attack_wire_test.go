@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -45,9 +46,10 @@ func TestAttacksOnTheWires(t *testing.T) {
 		t.Fatal("the terminal is not let in")
 	}
 	defer func() { _ = s.victim.Close() }()
-	if status, body, _ := first.do("GET", "/api/v1/terminals", s.bearer(s.admin), ""); status != http.StatusOK || !strings.Contains(body, `"terminalId":"1"`) {
-		t.Fatalf("a good token: %d %s", status, body)
-	}
+	Eventually(t, 10*time.Second, "the terminal is known", func() bool {
+		_, body, _ := first.do("GET", "/api/v1/terminals", s.bearer(s.admin), "")
+		return strings.Contains(body, `"userId":"w2"`)
+	})
 	seen.Reset()
 	n := 1000
 	for class, attempts := range map[string][]attempt{
@@ -99,7 +101,7 @@ const anEvent = `{"event":"menu_updated","payload":{"updateType":"FULL_REFRESH"}
 func (s *siege) hosts() (list []attempt) {
 	for _, host := range []string{
 		"evil.example", "evil.example:8080", "127.0.0.1.nip.io", "localhost.evil.example", "avq-b1.evil.example", "evil.local",
-		"0x7f.1", "2130706433", "[::1", "api.avoqado.io.evil.example", "user@localhost", "localhost,evil.example",
+		"0x7f.1", "2130706433", "[::1", "api.avoqado.io.evil.example", "localhost,evil.example",
 	} {
 		list = append(list, attempt{"Host " + host, func(a *attacker) string {
 			h := s.cookie(s.admin, "Host", host, "Origin", "http://"+host)
@@ -109,7 +111,7 @@ func (s *siege) hosts() (list []attempt) {
 			if status, body, _ := a.do("GET", "/api/v1/status", h.Clone(), ""); status == http.StatusOK {
 				return body
 			}
-			if strings.ContainsAny(host, "[@,") {
+			if strings.ContainsAny(host, "[,") {
 				return "" // no client writes these
 			}
 			if ws, status := a.socket("", h); ws != nil {
