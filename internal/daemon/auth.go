@@ -74,13 +74,21 @@ func (d *Daemon) authParts() []part {
 	return parts
 }
 
-// hosts are the names under which the box may be asked.
+// hosts are the names under which the box may be asked: the announced one, those
+// of the configuration, and the machine's own, also with the domains that routers
+// give out and that nobody can have in the internet.
 func hosts(cfg config.Config, box string) []string {
-	label := discovery.Label(box)
-	names := slices.Concat([]string{label, label + ".local"}, cfg.LAN.AllowedHosts, cfg.LAN.TLSNames)
+	labels := []string{discovery.Label(box)}
+	names := slices.Concat(cfg.LAN.AllowedHosts, cfg.LAN.TLSNames)
 	if own, err := os.Hostname(); err == nil {
 		label, _, _ := strings.Cut(own, ".")
-		names = append(names, own, label, label+".local")
+		labels, names = append(labels, label), append(names, own)
+	}
+	for _, label := range labels {
+		names = append(names, label)
+		for _, domain := range []string{"local", "lan", "home.arpa", "internal", "localdomain"} {
+			names = append(names, label+"."+domain)
+		}
 	}
 	return names
 }
