@@ -104,6 +104,7 @@ type Clock struct {
 	base   anchor     // time is counted on from it while the system's is not disciplined
 	source Source
 	ahead  *time.Duration // since when time is a leap ahead of the floor; nil: it is not
+	proved bool           // floor, or what it began from, was confirmed once
 	boots  []known        // oldest first
 	synced bool           // the system's clock is
 }
@@ -123,7 +124,7 @@ func Open(cfg Config) *Clock {
 	if err != nil {
 		cfg.Log.Error("times that were kept cannot be read", "err", err)
 	}
-	c.floor = anchor{wall: kept.floor, up: r.Up}
+	c.floor, c.proved = anchor{wall: kept.floor, up: r.Up}, !kept.floor.IsZero()
 	if c.floor.wall.Before(cfg.Built) {
 		c.floor.wall = cfg.Built
 	}
@@ -228,11 +229,11 @@ func (c *Clock) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return c.keep()
+			return c.Keep()
 		case <-tick.C:
 		case <-c.trust:
 		}
-		err := c.keep()
+		err := c.Keep()
 		if err != nil && !failing {
 			c.cfg.Log.Error("the time cannot be written down", "err", err)
 		}
@@ -240,15 +241,15 @@ func (c *Clock) Run(ctx context.Context) error {
 	}
 }
 
-// keep writes down what may be. A time that nobody confirmed is not: were it
+// Keep writes down what may be; on return it is durable. [Clock.Run] does it. A time that nobody confirmed is not: were it
 // wrong, no later start could get behind it.
-func (c *Clock) keep() error {
+func (c *Clock) Keep() error {
 	c.mu.Lock()
 	r := c.cfg.System()
 	now, _ := c.tell(r)
 	by := now.Sub(c.floor.at(r.Up))
 	switch {
-	case by <= leap:
+	case by <= leap, !c.proved: // it has to begin somewhere
 		c.ahead = nil
 	case c.ahead == nil:
 		c.ahead = &r.Up
@@ -256,8 +257,12 @@ func (c *Clock) keep() error {
 	proven := c.ahead == nil || r.Up-*c.ahead >= proof
 	if proven && (c.source != None || by == 0) {
 		c.floor, c.ahead = anchor{wall: now, up: r.Up}, nil
+		c.proved = c.proved || c.source != None
 	}
-	k := kept{floor: c.floor.at(r.Up), boots: c.boots}
+	k := kept{boots: c.boots}
+	if c.proved {
+		k.floor = c.floor.at(r.Up)
+	}
 	c.mu.Unlock()
 	return k.save(c.cfg.Path)
 }

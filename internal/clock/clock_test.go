@@ -71,7 +71,7 @@ func (m *machine) pass(d time.Duration) {
 
 func (m *machine) keep() {
 	m.t.Helper()
-	if err := m.clock.keep(); err != nil {
+	if err := m.clock.Keep(); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -52,9 +52,11 @@ type Effect struct {
 	Type     string      `json:"type"` // io.avoqado.<kind>
 	Subject  string      `json:"subject,omitempty"`
 	Time     string      `json:"time"`
-	Live     bool        `json:"live,omitempty"`    // it took effect ahead of the events before it
-	Refused  string      `json:"refused,omitempty"` // why it was refused; then it has no effect
-	Data     []byte      `json:"-"`                 // the payload, byte for byte
+	Quality  string      `json:"timeQuality,omitempty"` // synced, corrected or unknown
+	Error    int64       `json:"timeErrorMs,omitempty"` // how far Time may be off, if that is known
+	Live     bool        `json:"live,omitempty"`        // it took effect ahead of the events before it
+	Refused  string      `json:"refused,omitempty"`     // why it was refused; then it has no effect
+	Data     []byte      `json:"-"`                     // the payload, byte for byte
 }
 
 // cloudEvent is an event as it is on the wire; unknown attributes are fine.
@@ -65,6 +67,8 @@ type cloudEvent struct {
 	Type        string          `json:"type"`
 	Subject     string          `json:"subject"`
 	Time        string          `json:"time"`
+	Quality     string          `json:"timequality"`
+	Error       int64           `json:"timeerror"`
 	Epoch       event.Epoch     `json:"epoch"`
 	Sequence    string          `json:"sequence"`
 	Previous    string          `json:"previous"`
@@ -87,7 +91,7 @@ func (c *cloudEvent) effect() (Effect, error) {
 	}
 	return Effect{
 		Source: c.Source, Epoch: c.Epoch, Seq: event.Seq(seq), Previous: event.Seq(previous),
-		ID: c.ID, Type: c.Type, Subject: c.Subject, Time: c.Time, Data: c.Data,
+		ID: c.ID, Type: c.Type, Subject: c.Subject, Time: c.Time, Quality: c.Quality, Error: c.Error, Data: c.Data,
 	}, nil
 }
 
