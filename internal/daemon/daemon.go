@@ -176,6 +176,7 @@ func openState(cfg config.Config, now func() time.Time, log *slog.Logger) (boxID
 
 func (d *Daemon) uplinkConfig() uplink.Config {
 	c := uplinkConfig(d.cfg, d.id.Box)
+	c.Key = d.keyFingerprint()
 	c.LANAddrs, c.Telemetry, c.When = d.lanAddresses, d.telemetry, d.clock.When
 	return c
 }

@@ -237,8 +237,12 @@ func (f *finder) resolve(ctx context.Context, e *zeroconf.ServiceEntry) {
 		if found.Box == "" {
 			found.Box, found.Venue = said["box"], said["venue"]
 		}
-		if last = found; found.Refused == "" {
+		if found.Refused == "" {
+			last = found
 			break
+		}
+		if last.Key == "" { // who answered says more than who did not
+			last = found
 		}
 	}
 	f.add(last)

@@ -97,6 +97,10 @@ type Config struct {
 	// block.
 	When func(*event.Event) event.Timing
 
+	// Key is the fingerprint of the box's key, for the status topic. Empty: it
+	// has none.
+	Key string
+
 	// LANAddrs returns the addresses at which terminals reach the box, for the
 	// status. May be nil; must not block for long.
 	LANAddrs func() []string

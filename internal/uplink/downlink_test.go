@@ -389,7 +389,7 @@ func TestStatusTopicAndWill(t *testing.T) {
 	appendPayments(t, j, 3)
 	u := newUplink(t, j, w.url(), func(c *Config) {
 		c.Confirm = Broker
-		c.LANAddrs = func() []string { return []string{"10.0.0.7:8443"} }
+		c.LANAddrs, c.Key = func() []string { return []string{"10.0.0.7:8443"} }, "a1b2"
 	})
 	stop := running(t, "uplink", u.Run)
 	last := func() (r report) {
@@ -397,7 +397,7 @@ func TestStatusTopicAndWill(t *testing.T) {
 		return r
 	}
 	until(t, "online, and then synced", func() bool { r := last(); return r.State == Online && r.Synced == 3 })
-	if r := last(); r.Epoch != j.epoch || r.Stored != 3 || r.Version != "test" || !slices.Equal(r.LAN, []string{"10.0.0.7:8443"}) {
+	if r := last(); r.Epoch != j.epoch || r.Stored != 3 || r.Version != "test" || !slices.Equal(r.LAN, []string{"10.0.0.7:8443"}) || r.Key != "a1b2" {
 		t.Errorf("status %+v", r)
 	}
 	u.Interrupt(time.Hour)

@@ -204,6 +204,7 @@ type report struct {
 	Config        uint64      `json:"config,omitempty"` // version in force
 	Rejected      *rejectMark `json:"rejected,omitempty"`
 	LAN           []string    `json:"lan,omitempty"`
+	Key           string      `json:"key,omitempty"` // by which a terminal knows the box at these addresses
 	Version       string      `json:"version,omitempty"`
 }
 
@@ -222,7 +223,7 @@ func (u *Uplink) reportNow(state State) []byte {
 	st := u.Status()
 	r := report{
 		State: state, Epoch: u.marks.Epoch(), Stored: u.marks.Stored(),
-		Synced: u.sender.cursor, LastBroadcast: st.LastBroadcast, Paused: st.Paused, Parked: st.Parked, Version: u.cfg.Version,
+		Synced: u.sender.cursor, LastBroadcast: st.LastBroadcast, Paused: st.Paused, Parked: st.Parked, Version: u.cfg.Version, Key: u.cfg.Key,
 	}
 	if st.Config != nil {
 		r.Config = st.Config.Version
