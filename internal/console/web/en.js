@@ -71,7 +71,7 @@ export default {
   // charts
   backlog: "Waiting for the back-end", range: "Time", r1: "1 hour", r24: "24 hours", r168: "7 days",
   chart_max: "Most: {n} at {time}", chart_flat: "Nothing had to wait in this time.", chart_shade: "Red: no connection.", chart_none: "There are no figures of this time yet.",
-  outages: "Outages of the last 7 days", outages_none: "No outage.", outage_now: "goes on", outage_line: "{from}, took {span}", outage_open: "since {from}, for {span}",
+  outages: "Outages of the last 7 days", report: "report", outages_none: "No outage.", outage_now: "goes on", outage_line: "{from}, took {span}", outage_open: "since {from}, for {span}",
   held: "{n} events kept", held_one: "{n} event kept", legend_up: "connected", legend_down: "not connected", legend_none: "box off or no figures", total_down: "{span} without a connection in all",
   at_point: "{time}: {n}",
 
@@ -91,7 +91,7 @@ export default {
 
   // alerts
   send_alert: "Send an alert to the venue", level: "Urgency", l_info: "Information", l_warning: "Attention", l_error: "Problem", l_critical: "Urgent",
-  title: "Title", message: "Message", to_whom: "To whom", to_all: "The whole venue", to_roles: "These roles alone", expires_in: "Show for", x_0: "a day", x_15: "15 minutes", x_60: "1 hour", x_480: "8 hours",
+  title: "Title", message: "Message", to_whom: "To whom (none marked: the whole venue)", to_all: "The whole venue", expires_in: "Show for", x_0: "a day", x_15: "15 minutes", x_60: "1 hour", x_480: "8 hours",
   send: "Send alert", sent: "Sent: it is stored and reaches whoever is connected; the others see it when they come back.", not_sent: "Not sent: {why}", required: "Write a title and a message.", recent_alerts: "Recent alerts", no_alerts: "No recent alert.",
   role_SUPERADMIN: "Superadmin", role_OWNER: "Owner", role_ADMIN: "Administration", role_MANAGER: "Managers", role_WAITER: "Waiters", role_CASHIER: "Cashiers", role_KITCHEN: "Kitchen", role_HOST: "Hosts", role_VIEWER: "Viewers",
 

@@ -71,7 +71,7 @@ export default {
   // charts
   backlog: "Por enviar a la central", range: "Periodo", r1: "1 hora", r24: "24 horas", r168: "7 días",
   chart_max: "Máximo: {n} a las {time}", chart_flat: "Nada tuvo que esperar en este periodo.", chart_shade: "En rojo: sin conexión.", chart_none: "Todavía no hay datos de este periodo.",
-  outages: "Cortes de los últimos 7 días", outages_none: "Ningún corte.", outage_now: "sigue", outage_line: "{from}, duró {span}", outage_open: "desde {from}, lleva {span}",
+  outages: "Cortes de los últimos 7 días", report: "informe", outages_none: "Ningún corte.", outage_now: "sigue", outage_line: "{from}, duró {span}", outage_open: "desde {from}, lleva {span}",
   held: "{n} eventos guardados", held_one: "{n} evento guardado", legend_up: "con conexión", legend_down: "sin conexión", legend_none: "caja apagada o sin datos", total_down: "{span} sin conexión en total",
   at_point: "{time}: {n}",
 
@@ -91,7 +91,7 @@ export default {
 
   // alerts
   send_alert: "Enviar un aviso al local", level: "Urgencia", l_info: "Información", l_warning: "Atención", l_error: "Problema", l_critical: "Urgente",
-  title: "Título", message: "Mensaje", to_whom: "Para quién", to_all: "Todo el local", to_roles: "Solo a estos roles", expires_in: "Mostrar hasta", x_0: "un día", x_15: "15 minutos", x_60: "1 hora", x_480: "8 horas",
+  title: "Título", message: "Mensaje", to_whom: "Para quién (sin marcar: todo el local)", to_all: "Todo el local", expires_in: "Mostrar hasta", x_0: "un día", x_15: "15 minutos", x_60: "1 hora", x_480: "8 horas",
   send: "Enviar aviso", sent: "Enviado: está guardado y llega a quien esté conectado; los demás lo ven al volver.", not_sent: "No se envió: {why}", required: "Escriba título y mensaje.", recent_alerts: "Avisos recientes", no_alerts: "Ningún aviso reciente.",
   role_SUPERADMIN: "Superadmin", role_OWNER: "Dueño", role_ADMIN: "Administración", role_MANAGER: "Gerencia", role_WAITER: "Meseros", role_CASHIER: "Caja", role_KITCHEN: "Cocina", role_HOST: "Anfitrión", role_VIEWER: "Consulta",
 
