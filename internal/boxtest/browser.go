@@ -114,7 +114,7 @@ func (b *Browser) Open(url, locale, scheme string, width int) {
 	b.take(step{Do: "open", URL: url, Locale: locale, Scheme: scheme, Width: width, Height: 780}, nil)
 }
 
-// Click, Fill and Press do what a person does.
+// Click clicks on a place.
 func (b *Browser) Click(at string) { b.t.Helper(); b.take(step{Do: "click", At: at}, nil) }
 
 // Fill writes into a field.

@@ -76,6 +76,11 @@ func TestConsole(t *testing.T) {
 	b.Good("alerts-phone")
 	b.Click("a[href='#box']")
 	b.See("main", `Versión.*Desgaste|Versión.*desgaste`, shown)
+	var qr int
+	b.take(step{Do: "eval", Text: "document.querySelector('.pairing img').decode().then(() => document.querySelector('.pairing img').naturalWidth)"}, &qr)
+	if qr == 0 {
+		t.Error("there is no QR code")
+	}
 	b.Good("box-phone")
 
 	consoleOutage(t, b, box, broker, terminal)

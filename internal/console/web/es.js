@@ -56,7 +56,7 @@ export default {
 
   // tiles
   waiting: "Por enviar", waiting_none: "Nada: la central tiene todo", waiting_oldest: "el más antiguo, {ago}", events_n: "{n} eventos", events_n_one: "{n} evento",
-  terminals_online: "Terminales", online_of: "{online} de {all} conectados", nobody_yet: "todavía ninguno", clients: "{n} conexiones en total", clients_one: "{n} conexión en total",
+  terminals_online: "Terminales", online_of: "{online} de {all} conectados", nobody_yet: "todavía ninguno",
   disk: "Disco", disk_free: "{free} libres", disk_of: "de {total}", last_event: "Último evento", no_events: "Todavía no hay eventos",
 
   // notices
@@ -97,9 +97,9 @@ export default {
 
   // box
   about: "Esta caja", b_name: "Nombre", b_venue: "Local", b_version: "Versión", b_uptime: "Encendida", b_address: "Dirección", b_mdns: "Nombre en la red (mDNS)", b_clock: "Reloj", clock_ok: "sincronizado", clock_bad: "sin sincronizar",
-  storage: "Disco y desgaste", b_free: "Libre", b_journal: "Diario de eventos", b_journal_v: "{size} en {n} archivos", b_stored: "Eventos guardados hasta", b_synced: "La central los tiene hasta", b_room: "Sitio para eventos", room_ok: "suficiente", b_written: "Escrito desde el arranque", b_life: "Vida estimada del disco", life_unknown: "aún no se sabe (falta storage.endurance o una hora de marcha)", life_years: "{n} años a este ritmo", b_quarantine: "Archivos dañados",
+  storage: "Disco y desgaste", b_free: "Libre", b_journal: "Diario de eventos", b_clients: "Conexiones", b_journal_v: "{size} en {n} archivos", b_journal_v_one: "{size} en {n} archivo", b_stored: "Eventos guardados hasta", b_synced: "La central los tiene hasta", b_room: "Sitio para eventos", room_ok: "suficiente", b_written: "Escrito desde el arranque", b_life: "Vida estimada del disco", life_unknown: "aún no se sabe (falta storage.endurance o una hora de marcha)", life_years: "{n} años a este ritmo", b_quarantine: "Archivos dañados",
   cloud: "Nube", b_broker: "Servidor", b_state: "Estado", b_confirm: "Confirma", confirm_backend: "la central", confirm_broker: "el servidor", b_connects: "Conexiones desde el arranque", b_failures: "Fallos por causa", b_config: "Configuración de la central", boxes: "Otras cajas",
-  tech: "Para el técnico", docs: "Descripción de eventos y mensajes", problems: "Lo que la caja dice de sí misma", no_problems: "Nada que señalar.", pairing: "Vincular una terminal", pairing_help: "Escanee este código con la terminal.",
+  tech: "Para el técnico", docs: "Descripción de eventos y mensajes", problems: "Lo que la caja dice de sí misma", no_problems: "Nada que señalar.", pairing: "Vincular una terminal", pairing_help: "Escanee este código con la terminal: dice dónde está la caja y cómo reconocerla.",
 
   // events by name
   e_payment_initiated: "Cobro iniciado", e_payment_processing: "Cobro en proceso", e_payment_completed: "Cobro hecho", e_payment_failed: "Cobro fallido", e_order_created: "Orden nueva", e_order_updated: "Orden cambiada", e_order_status_changed: "Orden: nuevo estado", e_order_deleted: "Orden borrada", e_table_status_change: "Mesa: nuevo estado", e_venue_update: "Local actualizado", e_shift_opened: "Turno abierto", e_shift_updated: "Turno cambiado", e_shift_closed: "Turno cerrado", e_system_alert: "Aviso", e_notification_new: "Notificación", e_tpv_command: "Orden a terminal", e_tpv_command_status_changed: "Orden a terminal: estado", e_tpv_message: "Mensaje a terminal", e_tpv_message_ack: "Mensaje leído", e_menu_updated: "Menú actualizado", e_inventory_low_stock: "Poco inventario", e_inventory_out_of_stock: "Sin inventario", e_printer_status: "Impresora", "e_terminal:payment_request": "Cobro pedido a terminal", "e_terminal:payment_result": "Resultado de cobro", "e_terminal:payment_outcome": "Cobro terminado",
