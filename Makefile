@@ -124,4 +124,4 @@ check: ## Run all that CI runs
 .PHONY: clean
 clean: ## Remove what make built; go's own cache stays
 	rm -rf bin dist .tools coverage.out coverage.html
-	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules internal/boxtest/clients/asyncapi/node_modules internal/spec/examples/node_modules $(peer)/node_modules
+	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules internal/boxtest/clients/browser/node_modules internal/boxtest/shots internal/boxtest/clients/asyncapi/node_modules internal/spec/examples/node_modules $(peer)/node_modules

@@ -198,6 +198,7 @@ func newLimited(m *memory, b box, d *door, l Limits) *Server {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Spec:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "asyncapi: 3.0.0\n") }),
 		Page:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html>") }),
+		Pairing: func() ([]byte, error) { return []byte("<svg/>"), nil },
 		History: func(of time.Duration) any { return map[string]string{"of": of.String()} },
 	})
 }
@@ -226,9 +227,9 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /.well-known/avoqado-edge": public,
 		"GET /metrics":                  loopback,
 		"POST /api/v1/login":            public, "POST /api/v1/logout": public, "POST /api/v1/login/code": operator,
-		"GET /api/v1/session":          staff,
-		"GET /console/":                public,
-		"GET /api/v1/history":          office,
+		"GET /api/v1/session": staff,
+		"GET /console/":       public,
+		"GET /api/v1/history": office, "GET /api/v1/pairing.svg": office,
 		"POST /api/v1/events":          staff,
 		"GET /api/v1/stats":            office,
 		"POST /api/v1/tpv/command-ack": staff, "POST /api/v1/tpv/heartbeat": public,

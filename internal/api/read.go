@@ -93,6 +93,20 @@ func (s *Server) card(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	_, _ = w.Write(card) // a caller that went away needs no answer
 }
 
+// pairing draws the QR code of the installation sheet. It holds no secret; who
+// may see it is whoever may ask where the box is.
+func (s *Server) pairing(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
+	drawing, err := s.cfg.Pairing()
+	if err != nil {
+		writeRefusal(w, event.Refuse(http.StatusServiceUnavailable, "no_key", err.Error()))
+		return
+	}
+	w.Header().Set("Content-Type", "image/svg+xml")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'")
+	_, _ = w.Write(drawing) // a caller that went away needs no answer
+}
+
 // history answers GET /api/v1/history?hours=N, N from 1 to 168.
 func (s *Server) history(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	const week = 7 * 24

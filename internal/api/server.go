@@ -109,6 +109,10 @@ type Config struct {
 	Spec    http.Handler // serves /asyncapi.yaml and /docs
 	Page    http.Handler // serves / to browsers, and /console/
 
+	// Pairing draws the QR code by which a device finds and knows the box, as
+	// SVG.
+	Pairing func() ([]byte, error)
+
 	// History returns what is known of the last minutes, as JSON can hold it.
 	History func(of time.Duration) any
 	Log     *slog.Logger
@@ -173,6 +177,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/terminals", office, s.terminals},
 		{"GET /api/v1/status", office, s.status},
 		{"GET /api/v1/history", office, s.history},
+		{"GET /api/v1/pairing.svg", office, s.pairing},
 		{"GET /api/v1/events", office, s.list},
 		{"GET /api/v1/events/tail", office, s.tail},
 		{"GET /api/v1/events/{id}", office, s.show},

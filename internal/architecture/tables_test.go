@@ -92,7 +92,7 @@ var walls = []wall{
 	{library: "github.com/coreos/go-systemd/v22", also: []string{"internal/daemon"}},
 	{library: "github.com/miekg/dns", also: []string{"internal/discovery"}},
 	{library: "github.com/godbus/dbus/v5", owners: []string{"internal/discovery"}},
-	{library: "rsc.io/qr", owners: []string{"internal/cli"}},
+	{library: "rsc.io/qr", owners: []string{"internal/discovery"}, also: []string{"internal/cli"}},
 	{library: "github.com/gorilla/websocket", also: []string{"internal/lan", "internal/lan/wire", "internal/simulate", "internal/uplink"}},
 
 	// Extensions of the standard library, and words.

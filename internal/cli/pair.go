@@ -80,7 +80,7 @@ func drawPairing(s Streams, p pairing, shown bool, png, svg string) error {
 		}
 	}
 	if svg != "" {
-		if err := writeSVG(svg, code); err != nil {
+		if err := writeSVG(svg, p.QR); err != nil {
 			return err
 		}
 	}

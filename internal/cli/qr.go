@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"rsc.io/qr"
+
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 )
 
 // quiet is the light border that a reader needs, in modules (ISO/IEC 18004 §5.3.8).
@@ -53,24 +55,17 @@ func printQR(w io.Writer, code *qr.Code, colour bool) error {
 	return err
 }
 
-// writePNG and writeSVG write the code for a sheet that is printed.
+// writePNG writes the code for a sheet that is printed.
 func writePNG(path string, code *qr.Code) error {
 	code.Scale = 8
 	return os.WriteFile(path, code.PNG(), 0o644) //nolint:gosec // it hangs on a wall
 }
 
-func writeSVG(path string, code *qr.Code) error {
-	side := code.Size + 2*quiet
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges">`, side, side)
-	fmt.Fprintf(&b, `<path fill="#fff" d="M0 0h%dv%dH0z"/><path d="`, side, side)
-	for y := range code.Size {
-		for x := range code.Size {
-			if code.Black(x, y) {
-				fmt.Fprintf(&b, "M%d %dh1v1h-1z", x+quiet, y+quiet)
-			}
-		}
+// writeSVG does the same as a drawing.
+func writeSVG(path, text string) error {
+	drawing, err := discovery.DrawSVG(text)
+	if err != nil {
+		return err
 	}
-	b.WriteString("\"/></svg>\n")
-	return os.WriteFile(path, []byte(b.String()), 0o644) //nolint:gosec // likewise
+	return os.WriteFile(path, drawing, 0o644) //nolint:gosec // likewise
 }

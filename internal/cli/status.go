@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,9 +61,12 @@ but something needs a look; 3: no box answers.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			switch {
+			case asJSON:
 				err = printJSON(s.Out, st)
-			} else {
+			case watch && isTerminal(s.Out):
+				err = redrawStatus(s.Out, st)
+			default:
 				err = printStatus(s.Out, st)
 			}
 			if err != nil {
@@ -79,7 +83,7 @@ but something needs a look; 3: no box answers.`,
 				return nil
 			case <-time.After(2 * time.Second):
 			}
-			if !asJSON {
+			if !asJSON && !isTerminal(s.Out) {
 				_, _ = fmt.Fprintln(s.Out) // between two screens
 			}
 		}
@@ -91,6 +95,18 @@ func askStatus(ctx context.Context, c *api.Client) (api.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return c.Status(ctx)
+}
+
+// redrawStatus shows the status in the place of what the terminal shows: home,
+// each line cleared behind its text, then all below (ECMA-48 §8.3.21, 8.3.39,
+// 8.3.41), which does not flicker as clearing first would.
+func redrawStatus(w io.Writer, st api.Status) error {
+	var screen strings.Builder
+	if err := printStatus(&screen, st); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\x1b[H"+strings.ReplaceAll(screen.String(), "\n", "\x1b[K\n")+"\x1b[J")
+	return err
 }
 
 func printStatus(w io.Writer, st api.Status) error {
@@ -108,6 +124,9 @@ func printStatus(w io.Writer, st api.Status) error {
 		p.line("Boxes    %s", describeBoxes(st.Boxes))
 	}
 	p.line("Uplink   %s", describeUplink(st.Uplink))
+	if st.Uplink.State != "off" {
+		p.line("Way      %s", describeWay(st.Way))
+	}
 	if st.Uplink.Remedy != "" {
 		p.line("         -> %s", st.Uplink.Remedy)
 	}
@@ -139,6 +158,19 @@ func printStatus(w io.Writer, st api.Status) error {
 		p.line("LOOK     %s", problem)
 	}
 	return p.err
+}
+
+// describeWay names each hop to the cloud with how it is, and since when if that
+// is not well.
+func describeWay(way []api.Hop) string {
+	hops := make([]string, len(way))
+	for i, h := range way {
+		hops[i] = h.Name + " " + h.State
+		if h.State == "down" {
+			hops[i] += " for " + ago(time.Since(h.Since).Milliseconds())
+		}
+	}
+	return strings.Join(hops, " > ")
 }
 
 func describeBoxes(b api.BoxesStatus) string {

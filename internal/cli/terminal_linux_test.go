@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
@@ -140,5 +141,21 @@ func TestBarsOnATerminal(t *testing.T) {
 				t.Errorf("%v, terminal %v: exit code %d, %q", c.args, there, code, text)
 			}
 		}
+	}
+}
+
+// A status that is watched stays in its place, whatever stood there before.
+func TestStatusIsRedrawnInPlace(t *testing.T) {
+	tty, screen := terminal(t)
+	st := api.Status{Box: "b1", Way: []api.Hop{{Name: "lan", State: "ok"}, {Name: "internet", State: "down", Since: time.Now().Add(-2 * time.Minute)}}}
+	if err := redrawStatus(tty, st); err != nil {
+		t.Fatal(err)
+	}
+	got := seen(t, tty, screen)
+	if !strings.HasPrefix(got, "\x1b[HBox      b1") || !strings.HasSuffix(got, "\x1b[K\r\n\x1b[J") || strings.Contains(got, "\x1b[2J") {
+		t.Errorf("the screen is given %q", got)
+	}
+	if !strings.Contains(got, "lan ok > internet down for 2 min\x1b[K") {
+		t.Errorf("the way is not told in %q", got)
 	}
 }

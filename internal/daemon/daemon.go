@@ -135,6 +135,7 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 		CA: d.ca, Card: d.card, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
 		Page:    console.Handler(),
+		Pairing: d.drawPairing,
 		History: func(of time.Duration) any { return d.history.Last(of, time.Now()) },
 		Log:     log.With("part", "api"),
 	})

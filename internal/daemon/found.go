@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -107,4 +108,17 @@ func (d *Daemon) boundAddresses(wanted func(netip.Addr) bool) []string {
 		list = append(list, netip.AddrPortFrom(a, bound.Port()).String())
 	}
 	return list
+}
+
+// drawPairing draws the QR code of the box.
+func (d *Daemon) drawPairing() ([]byte, error) {
+	l := d.lanStatus()
+	if l.Key == "" {
+		return nil, errors.New("the box has no key to be known by: avoqado-edge status says why")
+	}
+	p := discovery.Pairing{Box: d.id.Box, Venue: d.id.Venue, Addresses: l.Addresses, TLS: l.TLS != nil, Key: l.Key}
+	if l.TLS != nil {
+		p.Fingerprint = l.TLS.Fingerprint
+	}
+	return discovery.DrawSVG(p.URI())
 }

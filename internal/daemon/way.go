@@ -85,6 +85,8 @@ func hops(link uplink.Status, reachable, cloud, silent bool) [4]api.Hop {
 	switch {
 	case !cloud:
 		rest(hopOff)
+	case !reachable && link.State != uplink.Online:
+		rest(hopUnknown)
 	case link.State == uplink.Online:
 		rest(hopOK)
 		switch {

@@ -31,6 +31,7 @@ type sizes struct {
 	built  *batch // waits for that
 
 	// Of one that lets messages fall; Backend only.
+	guessed bool      // ceiling was lowered without proof
 	silent  int       // rewinds in a row without a word of the back-end
 	about   *batch    // what the control was sent behind; nil: it was not sent
 	wants   bool      // the control is to be sent
@@ -50,6 +51,9 @@ func (s *sizes) fresh() {
 func (s *sizes) heard() {
 	s.silent, s.holes = 0, 0
 	s.about, s.wants = nil, false
+	if s.guessed { // it was away; with what it took now, it can be asked
+		s.ceiling, s.guessed = maxBatchBytes, false
+	}
 }
 
 // doubts reports whether what is next may have ended a link.
@@ -198,8 +202,8 @@ func (u *Uplink) askAgain(l *link) error {
 		s.control = at.seq
 	}
 	if b := s.about; s.control == 0 && !b.alone {
-		s.lower(b.raw) // there is nobody to ask yet
-		u.trial.lowered = time.Now()
+		s.lower(b.raw) // there is nothing to ask with yet
+		s.guessed, u.trial.lowered = true, time.Now()
 	}
 	return nil
 }

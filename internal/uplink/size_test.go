@@ -333,3 +333,20 @@ func TestBatchesGrowAgain(t *testing.T) {
 		t.Errorf("%d bytes: nothing below %d is suspected", s.ceiling, small)
 	}
 }
+
+// A back-end that is away when the first events of a box are sent has not refused
+// them: what it takes at last comes in messages of full size again.
+func TestAbsenceAtFirstKeepsNoMessageSmall(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	j := newMemory()
+	appendPayments(t, j, 500)
+	u := newUplink(t, j, broker.URL(), func(c *Config) { c.ConfirmWait = 20 * time.Millisecond })
+	stop := running(t, "uplink", u.Run)
+	until(t, "nobody answers", func() bool { return u.Status().Rewinds > 4 })
+	startBackend(t, broker.URL(), false)
+	until(t, "all is there", func() bool { return u.Status().Synced == j.Stored() })
+	stop()
+	if got := u.sender.ceiling; got != maxBatchBytes {
+		t.Errorf("messages have at most %d bytes", got)
+	}
+}

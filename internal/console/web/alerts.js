@@ -65,7 +65,7 @@ function form(redraw) {
       h("fieldset", {}, h("legend", {}, t("level")), h("div", { class: "options" }, levels.map((l) => option("radio", "level", l, t("l_" + l), l === "info")))),
       h("label", { for: "title" }, t("title")), h("input", { id: "title", name: "title", maxlength: 120, autocomplete: "off", required: true }),
       h("label", { for: "message" }, t("message")), h("textarea", { id: "message", name: "message", rows: 3, maxlength: 1000, required: true }),
-      h("fieldset", {}, h("legend", {}, `${t("to_whom")}: ${t("to_all").toLowerCase()}, ${t("to_roles").toLowerCase()}`), h("div", { class: "options" }, roles.map((r) => option("checkbox", "role", r, t("role_" + r))))),
+      h("fieldset", {}, h("legend", {}, t("to_whom")), h("div", { class: "options" }, roles.map((r) => option("checkbox", "role", r, t("role_" + r))))),
       h("label", { for: "expires" }, t("expires_in")), h("select", { id: "expires", name: "expires" }, [0, 15, 60, 480].map((m) => h("option", { value: m }, t("x_" + m)))),
       h("button", { type: "submit", class: "main", disabled: busy }, t("send")),
       h("p", { class: state === "problem" ? "wrong" : "right", role: "status" }, state === "sent" ? t("sent") : state === "problem" ? why : ""),

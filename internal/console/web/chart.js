@@ -58,7 +58,7 @@ function options(width) {
     cursor: { drag: { x: false, y: false }, points: { size: 8 } },
     scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(10, Math.ceil((max ?? 0) * 1.1))] } },
     axes: [
-      { ...axis, space: 70, values: (_, splits) => splits.map(label) },
+      { ...axis, size: 28, space: 70, values: (_, splits) => splits.map(label) },
       { ...axis, size: 46, values: (_, splits) => splits.map((v) => (v % 1 ? "" : number(v))) },
     ],
     series: [{}, { stroke: color("--accent"), fill: color("--accent-soft"), width: 2, points: { show: false } }],
@@ -166,7 +166,7 @@ export function outageList() {
   if (feed.outages) {
     list = feed.outages
       .filter((o) => !o.end || Date.parse(o.end) > week)
-      .map((o) => ({ from: Date.parse(o.start), to: o.end ? Date.parse(o.end) : null, what: cause(o.cause)[0], n: o.held?.events }));
+      .map((o) => ({ id: o.id, from: Date.parse(o.start), to: o.end ? Date.parse(o.end) : null, what: cause(o.cause)[0], n: o.held?.events }));
   } else if (feed.week) {
     const f = feed.week;
     const start = Date.parse(f.from);
@@ -183,6 +183,7 @@ export function outageList() {
         h("strong", {}, o.to === null ? t("outage_open", { from: clock(o.from), span: span(now() - o.from) }) : t("outage_line", { from: clock(o.from), span: span(o.to - o.from) })),
         o.what && h("span", {}, " · " + o.what),
         o.n ? h("span", { class: "muted" }, " · " + t("held", { n: o.n === 1 ? 1 : number(o.n) })) : null,
+        o.id && h("span", {}, " · ", h("a", { href: `/api/v1/outages/${o.id}?format=html&lang=${lang()}`, target: "_blank", rel: "noopener" }, t("report"))),
       ),
     ),
   );

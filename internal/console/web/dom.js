@@ -2,7 +2,7 @@
 // what is there to what should be, so focus, selection and open details stay.
 
 const svgTags = new Set(["svg", "path", "rect", "circle", "line", "text", "g", "title"]);
-const handlers = ["onclick", "oninput", "onchange", "onsubmit", "onkeydown", "ontoggle"];
+const handlers = ["onclick", "oninput", "onchange", "onsubmit", "onclose"];
 
 // h makes an element. Attributes that are false, null or undefined are left out;
 // on… are handlers; the key says which element of a list it is.
@@ -23,6 +23,7 @@ export function draw(el, ...children) {
   const wanted = document.createElement("div");
   wanted.append(...children.flat(Infinity).filter(Boolean));
   children_(el, wanted);
+  el.querySelector("dialog:not([open])")?.showModal(); // which keeps the focus in it, and Escape closes
 }
 
 function children_(old, now) {
@@ -58,7 +59,7 @@ function same(old, now) {
   }
   if (old.dataset.keep !== undefined) return; // somebody else draws there
   for (const { name } of [...old.attributes]) {
-    if (!now.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+    if (!now.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
   for (const { name, value } of now.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);

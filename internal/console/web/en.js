@@ -56,7 +56,7 @@ export default {
 
   // tiles
   waiting: "Waiting", waiting_none: "Nothing: the back-end has everything", waiting_oldest: "the oldest, {ago}", events_n: "{n} events", events_n_one: "{n} event",
-  terminals_online: "Terminals", online_of: "{online} of {all} connected", nobody_yet: "none yet", clients: "{n} connections in all", clients_one: "{n} connection in all",
+  terminals_online: "Terminals", online_of: "{online} of {all} connected", nobody_yet: "none yet",
   disk: "Disk", disk_free: "{free} free", disk_of: "of {total}", last_event: "Last event", no_events: "No events yet",
 
   // notices
@@ -71,7 +71,7 @@ export default {
   // charts
   backlog: "Waiting for the back-end", range: "Time", r1: "1 hour", r24: "24 hours", r168: "7 days",
   chart_max: "Most: {n} at {time}", chart_flat: "Nothing had to wait in this time.", chart_shade: "Red: no connection.", chart_none: "There are no figures of this time yet.",
-  outages: "Outages of the last 7 days", outages_none: "No outage.", outage_now: "goes on", outage_line: "{from}, took {span}", outage_open: "since {from}, for {span}",
+  outages: "Outages of the last 7 days", report: "report", outages_none: "No outage.", outage_now: "goes on", outage_line: "{from}, took {span}", outage_open: "since {from}, for {span}",
   held: "{n} events kept", held_one: "{n} event kept", legend_up: "connected", legend_down: "not connected", legend_none: "box off or no figures", total_down: "{span} without a connection in all",
   at_point: "{time}: {n}",
 
@@ -91,15 +91,15 @@ export default {
 
   // alerts
   send_alert: "Send an alert to the venue", level: "Urgency", l_info: "Information", l_warning: "Attention", l_error: "Problem", l_critical: "Urgent",
-  title: "Title", message: "Message", to_whom: "To whom", to_all: "The whole venue", to_roles: "These roles alone", expires_in: "Show for", x_0: "a day", x_15: "15 minutes", x_60: "1 hour", x_480: "8 hours",
+  title: "Title", message: "Message", to_whom: "To whom (none marked: the whole venue)", to_all: "The whole venue", expires_in: "Show for", x_0: "a day", x_15: "15 minutes", x_60: "1 hour", x_480: "8 hours",
   send: "Send alert", sent: "Sent: it is stored and reaches whoever is connected; the others see it when they come back.", not_sent: "Not sent: {why}", required: "Write a title and a message.", recent_alerts: "Recent alerts", no_alerts: "No recent alert.",
   role_SUPERADMIN: "Superadmin", role_OWNER: "Owner", role_ADMIN: "Administration", role_MANAGER: "Managers", role_WAITER: "Waiters", role_CASHIER: "Cashiers", role_KITCHEN: "Kitchen", role_HOST: "Hosts", role_VIEWER: "Viewers",
 
   // box
   about: "This box", b_name: "Name", b_venue: "Venue", b_version: "Version", b_uptime: "Up for", b_address: "Address", b_mdns: "Name on the network (mDNS)", b_clock: "Clock", clock_ok: "synchronised", clock_bad: "not synchronised",
-  storage: "Disk and wear", b_free: "Free", b_journal: "Journal of events", b_journal_v: "{size} in {n} files", b_stored: "Events stored through", b_synced: "The back-end has them through", b_room: "Room for events", room_ok: "enough", b_written: "Written since the start", b_life: "Expected life of the disk", life_unknown: "not known yet (needs storage.endurance and an hour)", life_years: "{n} years at this rate", b_quarantine: "Damaged files",
+  storage: "Disk and wear", b_free: "Free", b_journal: "Journal of events", b_clients: "Connections", b_journal_v: "{size} in {n} files", b_journal_v_one: "{size} in {n} file", b_stored: "Events stored through", b_synced: "The back-end has them through", b_room: "Room for events", room_ok: "enough", b_written: "Written since the start", b_life: "Expected life of the disk", life_unknown: "not known yet (needs storage.endurance and an hour)", life_years: "{n} years at this rate", b_quarantine: "Damaged files",
   cloud: "Cloud", b_broker: "Server", b_state: "State", b_confirm: "Confirmed by", confirm_backend: "the back-end", confirm_broker: "the server", b_connects: "Connections since the start", b_failures: "Failures by cause", b_config: "Configuration of the cloud", boxes: "Other boxes",
-  tech: "For the technician", docs: "Description of events and messages", problems: "What the box says of itself", no_problems: "Nothing to report.", pairing: "Pair a terminal", pairing_help: "Scan this code with the terminal.",
+  tech: "For the technician", docs: "Description of events and messages", problems: "What the box says of itself", no_problems: "Nothing to report.", pairing: "Pair a terminal", pairing_help: "Scan this code with the terminal: it says where the box is and how to know it.",
 
   // events by name
   e_payment_initiated: "Payment begun", e_payment_processing: "Payment in progress", e_payment_completed: "Payment done", e_payment_failed: "Payment failed", e_order_created: "New order", e_order_updated: "Order changed", e_order_status_changed: "Order: new state", e_order_deleted: "Order deleted", e_table_status_change: "Table: new state", e_venue_update: "Venue updated", e_shift_opened: "Shift opened", e_shift_updated: "Shift changed", e_shift_closed: "Shift closed", e_system_alert: "Alert", e_notification_new: "Notification", e_tpv_command: "Command to a terminal", e_tpv_command_status_changed: "Command to a terminal: state", e_tpv_message: "Message to terminals", e_tpv_message_ack: "Message read", e_menu_updated: "Menu updated", e_inventory_low_stock: "Low stock", e_inventory_out_of_stock: "Out of stock", e_printer_status: "Printer", "e_terminal:payment_request": "Payment asked of a terminal", "e_terminal:payment_result": "Result of a payment", "e_terminal:payment_outcome": "Payment over",

@@ -56,7 +56,7 @@ export default {
 
   // tiles
   waiting: "Por enviar", waiting_none: "Nada: la central tiene todo", waiting_oldest: "el más antiguo, {ago}", events_n: "{n} eventos", events_n_one: "{n} evento",
-  terminals_online: "Terminales", online_of: "{online} de {all} conectados", nobody_yet: "todavía ninguno", clients: "{n} conexiones en total", clients_one: "{n} conexión en total",
+  terminals_online: "Terminales", online_of: "{online} de {all} conectados", nobody_yet: "todavía ninguno",
   disk: "Disco", disk_free: "{free} libres", disk_of: "de {total}", last_event: "Último evento", no_events: "Todavía no hay eventos",
 
   // notices
@@ -71,7 +71,7 @@ export default {
   // charts
   backlog: "Por enviar a la central", range: "Periodo", r1: "1 hora", r24: "24 horas", r168: "7 días",
   chart_max: "Máximo: {n} a las {time}", chart_flat: "Nada tuvo que esperar en este periodo.", chart_shade: "En rojo: sin conexión.", chart_none: "Todavía no hay datos de este periodo.",
-  outages: "Cortes de los últimos 7 días", outages_none: "Ningún corte.", outage_now: "sigue", outage_line: "{from}, duró {span}", outage_open: "desde {from}, lleva {span}",
+  outages: "Cortes de los últimos 7 días", report: "informe", outages_none: "Ningún corte.", outage_now: "sigue", outage_line: "{from}, duró {span}", outage_open: "desde {from}, lleva {span}",
   held: "{n} eventos guardados", held_one: "{n} evento guardado", legend_up: "con conexión", legend_down: "sin conexión", legend_none: "caja apagada o sin datos", total_down: "{span} sin conexión en total",
   at_point: "{time}: {n}",
 
@@ -91,15 +91,15 @@ export default {
 
   // alerts
   send_alert: "Enviar un aviso al local", level: "Urgencia", l_info: "Información", l_warning: "Atención", l_error: "Problema", l_critical: "Urgente",
-  title: "Título", message: "Mensaje", to_whom: "Para quién", to_all: "Todo el local", to_roles: "Solo a estos roles", expires_in: "Mostrar hasta", x_0: "un día", x_15: "15 minutos", x_60: "1 hora", x_480: "8 horas",
+  title: "Título", message: "Mensaje", to_whom: "Para quién (sin marcar: todo el local)", to_all: "Todo el local", expires_in: "Mostrar hasta", x_0: "un día", x_15: "15 minutos", x_60: "1 hora", x_480: "8 horas",
   send: "Enviar aviso", sent: "Enviado: está guardado y llega a quien esté conectado; los demás lo ven al volver.", not_sent: "No se envió: {why}", required: "Escriba título y mensaje.", recent_alerts: "Avisos recientes", no_alerts: "Ningún aviso reciente.",
   role_SUPERADMIN: "Superadmin", role_OWNER: "Dueño", role_ADMIN: "Administración", role_MANAGER: "Gerencia", role_WAITER: "Meseros", role_CASHIER: "Caja", role_KITCHEN: "Cocina", role_HOST: "Anfitrión", role_VIEWER: "Consulta",
 
   // box
   about: "Esta caja", b_name: "Nombre", b_venue: "Local", b_version: "Versión", b_uptime: "Encendida", b_address: "Dirección", b_mdns: "Nombre en la red (mDNS)", b_clock: "Reloj", clock_ok: "sincronizado", clock_bad: "sin sincronizar",
-  storage: "Disco y desgaste", b_free: "Libre", b_journal: "Diario de eventos", b_journal_v: "{size} en {n} archivos", b_stored: "Eventos guardados hasta", b_synced: "La central los tiene hasta", b_room: "Sitio para eventos", room_ok: "suficiente", b_written: "Escrito desde el arranque", b_life: "Vida estimada del disco", life_unknown: "aún no se sabe (falta storage.endurance o una hora de marcha)", life_years: "{n} años a este ritmo", b_quarantine: "Archivos dañados",
+  storage: "Disco y desgaste", b_free: "Libre", b_journal: "Diario de eventos", b_clients: "Conexiones", b_journal_v: "{size} en {n} archivos", b_journal_v_one: "{size} en {n} archivo", b_stored: "Eventos guardados hasta", b_synced: "La central los tiene hasta", b_room: "Sitio para eventos", room_ok: "suficiente", b_written: "Escrito desde el arranque", b_life: "Vida estimada del disco", life_unknown: "aún no se sabe (falta storage.endurance o una hora de marcha)", life_years: "{n} años a este ritmo", b_quarantine: "Archivos dañados",
   cloud: "Nube", b_broker: "Servidor", b_state: "Estado", b_confirm: "Confirma", confirm_backend: "la central", confirm_broker: "el servidor", b_connects: "Conexiones desde el arranque", b_failures: "Fallos por causa", b_config: "Configuración de la central", boxes: "Otras cajas",
-  tech: "Para el técnico", docs: "Descripción de eventos y mensajes", problems: "Lo que la caja dice de sí misma", no_problems: "Nada que señalar.", pairing: "Vincular una terminal", pairing_help: "Escanee este código con la terminal.",
+  tech: "Para el técnico", docs: "Descripción de eventos y mensajes", problems: "Lo que la caja dice de sí misma", no_problems: "Nada que señalar.", pairing: "Vincular una terminal", pairing_help: "Escanee este código con la terminal: dice dónde está la caja y cómo reconocerla.",
 
   // events by name
   e_payment_initiated: "Cobro iniciado", e_payment_processing: "Cobro en proceso", e_payment_completed: "Cobro hecho", e_payment_failed: "Cobro fallido", e_order_created: "Orden nueva", e_order_updated: "Orden cambiada", e_order_status_changed: "Orden: nuevo estado", e_order_deleted: "Orden borrada", e_table_status_change: "Mesa: nuevo estado", e_venue_update: "Local actualizado", e_shift_opened: "Turno abierto", e_shift_updated: "Turno cambiado", e_shift_closed: "Turno cerrado", e_system_alert: "Aviso", e_notification_new: "Notificación", e_tpv_command: "Orden a terminal", e_tpv_command_status_changed: "Orden a terminal: estado", e_tpv_message: "Mensaje a terminal", e_tpv_message_ack: "Mensaje leído", e_menu_updated: "Menú actualizado", e_inventory_low_stock: "Poco inventario", e_inventory_out_of_stock: "Sin inventario", e_printer_status: "Impresora", "e_terminal:payment_request": "Cobro pedido a terminal", "e_terminal:payment_result": "Resultado de cobro", "e_terminal:payment_outcome": "Cobro terminado",

@@ -89,16 +89,16 @@ function parked(redraw) {
 
 // path is an event's way from hop to hop.
 function path(e, redraw) {
-  const shut = () => {
+  const closed = () => {
     open = null;
     redraw();
-    document.getElementById("filter")?.focus();
   };
+  const shut = (ev) => ev.currentTarget.closest("dialog").close(); // and the focus is back where it was
   const hop = (state, name, ...texts) => h("li", { class: state }, icon(state), h("div", {}, h("strong", {}, name), h("p", {}, texts.filter(Boolean).join(" "))));
   return h(
-    "div", { class: "veil", key: "veil", onclick: (ev) => ev.target === ev.currentTarget && shut(), onkeydown: (ev) => ev.key === "Escape" && shut() },
+    "dialog", { class: "sheet", key: "path" + e.seq, "aria-labelledby": "path-title", onclose: closed, onclick: (ev) => ev.target === ev.currentTarget && shut(ev) },
     h(
-      "section", { class: "sheet", role: "dialog", "aria-modal": "true", "aria-labelledby": "path-title" },
+      "div", { class: "inner" },
       h("div", { class: "head" }, h("h2", { id: "path-title" }, kindName(e.event), " ", h("span", { class: "muted small" }, e.event)), h("button", { type: "button", id: "shut", onclick: shut }, t("close"))),
       h("h3", { class: "unseen" }, t("path")),
       h(

@@ -171,7 +171,10 @@ function connect() {
       feed.status.journal.storedThrough = Math.max(said.storedThrough, feed.status.journal.storedThrough);
       feed.status.journal.backlog.events = said.pending;
     }
-    if (turned) soon(refreshStatus);
+    if (turned) {
+      soon(refreshStatus);
+      timers.push(setTimeout(() => soon(refreshHistory), 2000));
+    }
     if (said.storedThrough > newest()) poke();
     changed();
   });

@@ -39,13 +39,14 @@ const does = {
     });
     await page.goto(url);
   },
+  reload: () => page.reload(),
   fill: ({ at, text }) => page.fill(at, text),
   click: ({ at }) => page.click(at),
   press: ({ key }) => page.keyboard.press(key),
   select: ({ at, text }) => page.selectOption(at, text),
   // see waits until what is at a place matches.
   async see({ at, text, within = 20_000 }) {
-    await page.waitForFunction(([at, text]) => new RegExp(text).test(document.querySelector(at)?.innerText ?? ""), [at, text], { timeout: within, polling: 20 }).catch(async () => {
+    await page.waitForFunction(([at, text]) => new RegExp(text, "is").test(document.querySelector(at)?.innerText ?? ""), [at, text], { timeout: within, polling: 20 }).catch(async () => {
       throw new Error(`${at} does not show ${text} but: ${await page.locator(at).first().innerText({ timeout: 100 }).catch(() => "nothing")}`);
     });
   },

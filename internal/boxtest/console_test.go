@@ -1,0 +1,199 @@
+package boxtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+)
+
+const shown = 30 * time.Second // a busy machine; how long it took is logged
+
+// A manager with a phone and a technician with a laptop look at the box in a
+// real browser, while it works, while the cloud is gone and after.
+func TestConsole(t *testing.T) {
+	broker := StartMosquitto(t, MosquittoConfig{})
+	backend := StartBackend(t, broker, false, nil)
+	box := StartBox(t, BoxConfig{Broker: broker.URL()})
+	b := StartBrowser(t)
+
+	// With a code from the command line, by keyboard alone, on a small phone.
+	b.Open(box.URL(), "es-MX", "light", 360)
+	b.See("h1", "Caja de v1", shown)
+	b.Good("login-phone")
+	b.Fill("#secret", "000 000")
+	b.Press("Enter")
+	b.See("#problem", "No vale", shown)
+	out, errs, code := box.Command("token", "code")
+	if code != 0 {
+		t.Fatalf("token code: %d %s", code, errs)
+	}
+	b.Fill("#secret", sixDigits(t, out))
+	b.Press("Enter")
+	b.See("#mood", "Todo en orden", shown)
+
+	// What a real terminal does is seen at once.
+	terminal := StartJava(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Cashier, "c1", "AVQD-77"), Venue: Venue, Terminal: "AVQD-77"})
+	terminal.ExpectAck(0, shown)
+	b.Click("a[href='#terminals']")
+	b.See(".terminal", `77.*conectada`, shown)
+	b.Good("terminals-phone")
+	b.Click("a[href='#events']")
+	terminal.Emit("payment_completed", json.RawMessage(`{"paymentId":"p1","amount":"120.50","currency":"MXN","venueId":"v1","card":"4111 1111 1111 1111"}`))
+	t.Logf("a payment is seen after %s", b.See(".event", `Cobro hecho.*120\.50 MXN`, shown))
+	b.Good("events-phone")
+	backend.Await(1)
+	b.See(".event .mark", "en la central", shown)
+	b.Click(".event")
+	b.See(".path", `Aceptado.*77.*Guardado en disco.*número 1.*todo el local.*Central.*confirmado`, shown)
+	b.take(step{Do: "eval", Text: "document.querySelector('.sheet details').open = true"}, nil)
+	b.See(".sheet pre", `•••• 1111`, shown)
+	b.Good("event-phone")
+	b.Press("Escape")
+	b.Fill("#filter", "no-such-thing")
+	b.See(".empty", "Nada coincide", shown)
+	b.Fill("#filter", "p1 AVQD")
+	b.Fill("#filter", "p1 mxn")
+	b.See(".tail", "Cobro hecho", shown)
+
+	// An alert reaches a real client.
+	kitchen := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Kitchen, "k1", ""), Venue: Venue})
+	kitchen.ExpectAck(0, shown)
+	b.Click("a[href='#alerts']")
+	b.Fill("#title", "Cierre")
+	b.Fill("#message", "Hoy cerramos a las 22:00")
+	b.Click(".option input[value=warning]")
+	b.Click(".option input[value=KITCHEN]")
+	b.Click("button.main")
+	if heard := kitchen.ExpectEvent("system_alert", shown); !strings.Contains(heard.Raw, `"title":"Cierre"`) || !strings.Contains(heard.Raw, `"level":"warning"`) {
+		t.Errorf("the kitchen heard %s", heard.Raw)
+	}
+	b.See("[role=status]", "Enviado", shown)
+	b.See(".alerts", "Cierre", shown)
+	b.Good("alerts-phone")
+	b.Click("a[href='#box']")
+	b.See("main", `Versión.*Desgaste|Versión.*desgaste`, shown)
+	var qr int
+	b.take(step{Do: "eval", Text: "document.querySelector('.pairing img').decode().then(() => document.querySelector('.pairing img').naturalWidth)"}, &qr)
+	if qr == 0 {
+		t.Error("there is no QR code")
+	}
+	b.Good("box-phone")
+
+	consoleOutage(t, b, box, broker, terminal)
+	consoleElsewhere(t, b, box)
+
+	// Whoever leaves is out.
+	b.Click("button.quiet")
+	b.See("h1", "Box of v1", shown)
+}
+
+// consoleOutage takes the cloud away and brings it back.
+func consoleOutage(t *testing.T, b *Browser, box *Box, broker *Mosquitto, terminal *Client) {
+	t.Helper()
+	b.Click("a[href='#status']")
+	b.See("#mood", "Todo en orden", shown)
+	b.See(".way li:nth-child(3)", `Nube.*bien.*desde`, shown)
+	b.Good("status-phone")
+	broker.Kill()
+	t.Logf("the loss of the broker is seen after %s", b.See("#mood", "Sin (internet|conexión con la nube) desde", shown))
+	for i := range 3 {
+		terminal.Emit("payment_completed", json.RawMessage(fmt.Sprintf(`{"paymentId":"o%d","amount":"10","currency":"MXN","venueId":"v1"}`, i)))
+	}
+	b.See("#tile-waiting", "^3$", shown)
+	b.See(".hero", `sigue funcionando. 3 eventos`, shown)
+	b.See(".way", `caído`, shown)
+	b.Good("outage-phone")
+	b.Click("a[href='#terminals']")
+	b.See(".terminal", `3 eventos`, shown)
+	b.Click("a[href='#status']")
+	broker.Start()
+	b.See("#mood", "Todo en orden", time.Minute)
+	b.See("#tile-waiting", "^0$", shown)
+	b.See("#chart-text", "Máximo: 3", time.Minute)
+	// A box that goes is not shown as one that is well, and comes back by itself
+	// with what it remembers.
+	box.Kill()
+	t.Logf("the loss of the box is seen after %s", b.See("#mood", "La caja no responde", shown))
+	b.Good("gone-phone")
+	box.Start()
+	// A token of a code ends with the box.
+	b.See("h1", "Caja de v1", shown)
+}
+
+// consoleElsewhere is the technician: in English, with a laptop, in the dark.
+func consoleElsewhere(t *testing.T, b *Browser, box *Box) {
+	t.Helper()
+	b.Open(box.URL(), "en-US", "dark", 1280)
+	b.See("h1", "Box of v1", shown)
+	b.Click(".choice button:last-child")
+	b.Fill("#secret", box.Token(event.Waiter, "w1", ""))
+	b.Press("Enter")
+	b.See("[role=alert]", "Your role", shown)
+	b.Good("no-role-dark")
+	b.Click("main button")
+	b.See("h1", "Box of v1", shown)
+	b.Fill("#secret", box.Token(event.Manager, "m1", ""))
+	b.Press("Enter")
+	b.See("#mood", "All is well", shown)
+	b.See("#chart-text", ".", shown)
+	b.Good("status-dark")
+	b.Click(".languages button[lang=es]")
+	b.See("#mood", "Todo en orden", shown)
+	b.Click(".languages button[lang=en]")
+	b.See("#mood", "All is well", shown)
+
+	// Everything is reached by the keyboard, in the order in which one reads.
+	var trail []string
+	b.take(step{Do: "reload"}, nil)
+	b.See("#mood", "All is well", shown)
+	for range 9 {
+		b.Press("Tab")
+		var at string
+		b.take(step{Do: "focus"}, &at)
+		trail = append(trail, strings.TrimSpace(at))
+	}
+	if got := strings.Join(trail, "|"); got != "Skip to content|ES|EN|Log out|Status|Terminals|Events|Alerts|Box" {
+		t.Errorf("Tab leads to %s", got)
+	}
+	for _, page := range []string{"terminals", "events", "alerts", "box"} {
+		b.Click("a[href='#" + page + "']")
+		b.See("h1", ""+page, shown)
+		b.Good(page + "-dark")
+	}
+}
+
+func sixDigits(t *testing.T, out string) string {
+	t.Helper()
+	if words := strings.Fields(out); len(words) > 2 && len(words[0]+words[1]) == 6 {
+		return words[0] + words[1]
+	}
+	t.Fatalf("there is no code in %q", out)
+	return ""
+}
+
+// The page and its data ask for a login, and other sites' pages cannot use it.
+func TestConsoleIsClosed(t *testing.T) {
+	box := StartBox(t, BoxConfig{})
+	for _, path := range []string{"/api/v1/status", "/api/v1/history", "/api/v1/terminals", "/api/v1/outages"} {
+		if status, _ := box.Do("GET", path, "", ""); status != 401 {
+			t.Errorf("%s without a token: %d", path, status)
+		}
+	}
+	var st struct {
+		Way []struct{ Name, State string }
+	}
+	_, body := box.Do("GET", "/api/v1/status", box.Token(event.Manager, "m1", ""), "")
+	if err := json.Unmarshal([]byte(body), &st); err != nil || len(st.Way) != 4 || st.Way[0].State != "ok" || st.Way[3].State != "off" {
+		t.Errorf("way %+v, %v", st.Way, err)
+	}
+	if status, body := box.Do("GET", "/api/v1/history?hours=1", box.Token(event.Manager, "m1", ""), ""); status != 200 || strings.Count(body, ",") < 100 {
+		t.Errorf("history: %d %s", status, body)
+	}
+	if status, _ := box.Do("GET", "/api/v1/history?hours=169", box.Token(event.Manager, "m1", ""), ""); status != 400 {
+		t.Errorf("more than is kept: %d", status)
+	}
+}
