@@ -113,6 +113,18 @@ $(addprefix dist/,$(TARGETS)): dist/%:
 deb: ## Build the .deb for amd64, arm64 and armhf (every Raspberry Pi) into dist/
 	scripts/package deb
 
+.PHONY: dist
+dist: ## Build a release into dist/: all packages, what they are made of, SHA256SUMS; signed with SIGN_KEY=key.pem
+	scripts/dist
+
+.PHONY: dist-verify
+dist-verify: ## Build the programs twice, in two folders and with two caches: the bytes must be the same
+	scripts/dist --verify
+
+.PHONY: footprint
+footprint: ## Measure memory and processor time with 20 terminals, and the size of the programs
+	scripts/footprint
+
 .PHONY: test-packages
 test-packages: ## Install, upgrade, break and remove the .deb under a real systemd, Debian 12 and 13; as root
 	scripts/setup --packages && scripts/test-packages

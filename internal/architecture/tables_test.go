@@ -56,13 +56,14 @@ var arrows = map[string][]string{
 	"internal/uplink/brokers":     {"internal/cloud"},                           // runs what a back-end may choose
 	"internal/journal/powercut":   {},                                           // a disk that forgets, for the journal's tests
 	"scripts/mutants":             {},                                           // breaks the journal and runs its tests
+	"scripts/sbom":                {},                                           // says what a program is made of
 	"scripts/bench":               anything,                                     // a module of its own, and no part of the daemon
 	"scripts/benchlan":            {},                                           // measures the box from outside
 	"scripts/benchuplink":         anything,                                     // measures its way to the cloud
 }
 
 // testOnly lists the packages whose every file counts as a test file.
-var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "internal/uplink/brokers", "scripts/bench", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants"}
+var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "internal/uplink/brokers", "scripts/bench", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants", "scripts/sbom"}
 
 // wall says which packages may import a library. Each owner must: a library
 // that nobody needs any more goes.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type BoxConfig struct {
 	Live     bool   // what happens now before them
 	Extra    string // more lines of YAML, such as "discovery: {mode: auto}"
 	Env      []string
+	Program  []string // what is run; empty: the program built for this machine
 }
 
 // Box is the real program, started with `run`, in a process of its own, on a
@@ -43,6 +45,7 @@ type Box struct {
 	dir     string
 	port    int
 	env     []string
+	program []string
 	process *process // nil while it is down
 	log     *output
 	client  *api.Client
@@ -65,7 +68,7 @@ func NewBox(t testing.TB, cfg BoxConfig) *Box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Box{t: t, dir: t.TempDir(), port: freePort(t), env: cfg.Env, log: &output{}, mint: mint}
+	b := &Box{t: t, dir: t.TempDir(), port: freePort(t), env: cfg.Env, program: cfg.Program, log: &output{}, mint: mint}
 	b.client = api.NewClient(b.Socket())
 	if cfg.Confirm == "" {
 		cfg.Confirm = "backend"
@@ -125,7 +128,11 @@ func (b *Box) Launch() {
 	if b.process != nil {
 		b.t.Fatal("the box is up already")
 	}
-	cmd := exec.Command(Binary(b.t), "run", "--config", b.Config())
+	program := b.program
+	if len(program) == 0 {
+		program = []string{Binary(b.t)}
+	}
+	cmd := exec.Command(program[0], append(slices.Clone(program[1:]), "run", "--config", b.Config())...)
 	cmd.Env = append(append(os.Environ(), "ACCESS_TOKEN_SECRET="+Secret), b.env...)
 	cmd.Stdout, cmd.Stderr = b.log, b.log
 	p := start(b.t, cmd)
