@@ -44,7 +44,7 @@ func (u *Uplink) scout(ctx context.Context) {
 		if !u.behind(stored) {
 			err = u.journal.Wait(ctx, stored)
 		} else {
-			err = (&lookout{u: u, waiting: newKeyFilter()}).run(ctx)
+			err = newLookout(u, stored).run(ctx)
 		}
 		if err == nil || ctx.Err() != nil {
 			continue
@@ -95,10 +95,16 @@ func (u *Uplink) opens(now opening) {
 type lookout struct {
 	u       *Uplink
 	to      opening
+	horizon event.Seq     // the backlog reaches to here,
+	found   time.Time     // since when; what was younger then is no backlog
 	at      event.Seq     // read up to here
 	waiting *keyFilter    // what the backlog is about
 	offered *keyFilter    // what was offered to this link is about
 	queue   []event.Event // not yet offered
+}
+
+func newLookout(u *Uplink, stored event.Seq) *lookout {
+	return &lookout{u: u, waiting: newKeyFilter(), at: u.Status().Synced, horizon: stored, found: u.box.Now()}
 }
 
 // run goes on until the backlog lane has caught up.
@@ -106,9 +112,9 @@ func (l *lookout) run(ctx context.Context) error {
 	u := l.u
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	for l.at = u.Status().Synced; ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		l.turn()
-		if l.to.link != 0 && u.overtaken(max(l.at, l.to.from)) {
+		if l.to.link != 0 && u.overtaken(max(l.at, l.horizon)) {
 			return nil
 		}
 		young, err := l.read()
@@ -153,6 +159,9 @@ func (l *lookout) turn() {
 		l.waiting.merge(l.offered)
 	}
 	l.to, l.offered, l.queue = to, nil, nil
+	if to.link != 0 && to.from >= l.horizon {
+		l.horizon, l.found = to.from, to.since
+	}
 }
 
 // read takes more of the journal: what is old into the filter, what is new into
@@ -160,7 +169,7 @@ func (l *lookout) turn() {
 // are left for the next one; young says that it has come to them.
 func (l *lookout) read() (young bool, err error) {
 	u, up := l.u, l.to.link != 0
-	now := l.to.since
+	now := l.found
 	if !up {
 		now = u.box.Now()
 	}
@@ -175,7 +184,7 @@ func (l *lookout) read() (young bool, err error) {
 	var keys []string
 	for i := range events {
 		e := &events[i]
-		old := (!up || e.Seq <= l.to.from) && e.Time.Before(now.Add(-liveFor))
+		old := (!up || e.Seq <= l.horizon) && e.Time.Before(now.Add(-liveFor))
 		if !up && !old {
 			return true, nil
 		}
@@ -195,8 +204,8 @@ func (l *lookout) read() (young bool, err error) {
 		l.offered.add(keys)
 		l.queue = append(l.queue, *e)
 	}
-	if len(events) == 0 && l.at < l.to.from {
-		l.to.from = l.at // there is less than was said: the rest is lost
+	if len(events) == 0 && l.at < l.horizon {
+		l.horizon = l.at // there is less than was said: the rest is lost
 	}
 	slices.SortStableFunc(l.queue, byUrgency(l.queue))
 	return false, nil

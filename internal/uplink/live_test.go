@@ -111,7 +111,7 @@ type watching struct {
 func watch(t *testing.T, j *memory) *watching {
 	t.Helper()
 	w := &watching{t, newUplink(t, j, "tcp://127.0.0.1:1", nil), j, make(chan error, 1)}
-	go func() { w.done <- (&lookout{u: w.u, waiting: newKeyFilter()}).run(t.Context()) }()
+	go func() { w.done <- newLookout(w.u, 0).run(t.Context()) }()
 	return w
 }
 
@@ -187,6 +187,24 @@ func TestOfferedIsBacklogOfTheNextLink(t *testing.T) {
 	second := about(t, j, "second", 1)
 	if got := slices.Concat(w.offered(2, 1)...); !slices.Equal(got, []event.Seq{second}) {
 		t.Errorf("the second link is offered %v, not %d", got, second)
+	}
+	w.end()
+}
+
+// A backlog that gathers while the link is up, for a back-end that says nothing, is
+// overtaken too.
+func TestLiveOvertakesWhatGathersOnALink(t *testing.T) {
+	j := newMemory()
+	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	u.opens(opening{1, 0, time.Now()})
+	for i := range 4 * behindBy {
+		about(t, j, fmt.Sprint("old", i), 1)
+	}
+	w := &watching{t, u, j, make(chan error, 1)}
+	go func() { w.done <- newLookout(u, j.Stored()).run(t.Context()) }()
+	fresh := about(t, j, "fresh", 1)
+	if got := slices.Concat(w.offered(1, 1)...); !slices.Equal(got, []event.Seq{fresh}) {
+		t.Errorf("offered %v, not %d", got, fresh)
 	}
 	w.end()
 }
