@@ -26,7 +26,7 @@ export default {
   hero_fault: "The box cannot store events", hero_fault_sub: "Call support now and leave the box on.",
   hero_paused: "Sending is paused since {time}", hero_paused_sub: "The back-end asked for it. {n} events are safe on this box.",
   hero_gone: "The box does not answer since {time}", hero_gone_sub: "This screen is out of date. Check the power of the box and the wifi of this device.",
-  live: "Live", not_live: "Reconnecting…",
+  stale: "The last that the box said, at {time}:", live: "Live", not_live: "Reconnecting…",
 
   // way
   way: "Way to the back-end", lan: "Local network", internet: "Internet", broker: "Cloud", backend: "Back-end",

@@ -26,7 +26,7 @@ export default {
   hero_fault: "La caja no puede guardar eventos", hero_fault_sub: "Llame a soporte ahora y no apague la caja.",
   hero_paused: "Envío en pausa desde {time}", hero_paused_sub: "La central lo pidió. {n} eventos guardados en esta caja.",
   hero_gone: "La caja no responde desde {time}", hero_gone_sub: "Esta pantalla ya no está al día. Revise la corriente de la caja y la wifi de este aparato.",
-  live: "En vivo", not_live: "Reconectando…",
+  stale: "Lo último que dijo la caja, a las {time}:", live: "En vivo", not_live: "Reconectando…",
 
   // way
   way: "Camino a la central", lan: "Red local", internet: "Internet", broker: "Nube", backend: "Central",
