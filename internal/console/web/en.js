@@ -70,7 +70,7 @@ export default {
 
   // charts
   backlog: "Waiting for the back-end", range: "Time", r1: "1 hour", r24: "24 hours", r168: "7 days",
-  chart_max: "Most: {n} at {time}", chart_flat: "Nothing had to wait in this time.", chart_shade: "Red: no connection.", chart_none: "There are no figures of this time yet.",
+  chart_max: "Most: {n} at {time}.", chart_flat: "Nothing had to wait in this time.", chart_shade: "Red: no connection.", chart_none: "There are no figures of this time yet.",
   outages: "Outages of the last 7 days", report: "report", outages_none: "No outage.", outage_now: "goes on", outage_line: "{from}, took {span}", outage_open: "since {from}, for {span}",
   held: "{n} events kept", held_one: "{n} event kept", legend_up: "connected", legend_down: "not connected", legend_none: "box off or no figures", total_down: "{span} without a connection in all",
   at_point: "{time}: {n}",

@@ -70,7 +70,7 @@ export default {
 
   // charts
   backlog: "Por enviar a la central", range: "Periodo", r1: "1 hora", r24: "24 horas", r168: "7 días",
-  chart_max: "Máximo: {n} a las {time}", chart_flat: "Nada tuvo que esperar en este periodo.", chart_shade: "En rojo: sin conexión.", chart_none: "Todavía no hay datos de este periodo.",
+  chart_max: "Máximo: {n} a las {time}.", chart_flat: "Nada tuvo que esperar en este periodo.", chart_shade: "En rojo: sin conexión.", chart_none: "Todavía no hay datos de este periodo.",
   outages: "Cortes de los últimos 7 días", report: "informe", outages_none: "Ningún corte.", outage_now: "sigue", outage_line: "{from}, duró {span}", outage_open: "desde {from}, lleva {span}",
   held: "{n} eventos guardados", held_one: "{n} evento guardado", legend_up: "con conexión", legend_down: "sin conexión", legend_none: "caja apagada o sin datos", total_down: "{span} sin conexión en total",
   at_point: "{time}: {n}",
