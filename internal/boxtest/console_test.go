@@ -15,6 +15,9 @@ const shown = 30 * time.Second // a busy machine; how long it took is logged
 // A manager with a phone and a technician with a laptop look at the box in a
 // real browser, while it works, while the cloud is gone and after.
 func TestConsole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a minute in a browser")
+	}
 	broker := StartMosquitto(t, MosquittoConfig{})
 	backend := StartBackend(t, broker, false, nil)
 	box := StartBox(t, BoxConfig{Broker: broker.URL()})
