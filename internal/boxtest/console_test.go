@@ -15,6 +15,9 @@ const shown = 30 * time.Second // a busy machine; how long it took is logged
 // A manager with a phone and a technician with a laptop look at the box in a
 // real browser, while it works, while the cloud is gone and after.
 func TestConsole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a minute in a browser")
+	}
 	broker := StartMosquitto(t, MosquittoConfig{})
 	backend := StartBackend(t, broker, false, nil)
 	box := StartBox(t, BoxConfig{Broker: broker.URL()})
@@ -40,6 +43,9 @@ func TestConsole(t *testing.T) {
 	terminal.ExpectAck(0, shown)
 	b.Click("a[href='#terminals']")
 	b.See(".terminal", `77.*conectada`, shown)
+	terminal.Emit("tpv:heartbeat", json.RawMessage(`{"terminalId":"AVQD-77","venueId":"v1","healthScore":93,`+
+		`"health":{"battery":{"level":88,"isCharging":true},"device":{"appVersion":"2.9.2"}}}`))
+	b.See(".terminal", `88 %.*cargando.*2\.9\.2.*93 / 100`, shown)
 	b.Good("terminals-phone")
 	b.Click("a[href='#events']")
 	terminal.Emit("payment_completed", json.RawMessage(`{"paymentId":"p1","amount":"120.50","currency":"MXN","venueId":"v1","card":"4111 1111 1111 1111"}`))
@@ -118,6 +124,7 @@ func consoleOutage(t *testing.T, b *Browser, box *Box, broker *Mosquitto, termin
 	// with what it remembers.
 	box.Kill()
 	t.Logf("the loss of the box is seen after %s", b.See("#mood", "La caja no responde", shown))
+	b.See(".way", "no se sabe.*no se sabe.*no se sabe.*no se sabe", shown)
 	b.Good("gone-phone")
 	box.Start()
 	// A token of a code ends with the box.

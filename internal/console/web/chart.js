@@ -146,7 +146,7 @@ export function timeline() {
         h("span", { class: "day" }, weekday(midnight)),
         h(
           "svg", { viewBox: "0 0 1440 40", preserveAspectRatio: "none", role: "img", "aria-label": `${weekday(midnight)}: ${total ? t("total_down", { span: span(total * f.stepMs) }) : t("outages_none")}` },
-          h("rect", { class: "none", x: 0, y: 0, width: 1440, height: 40, rx: 4 }),
+          h("rect", { class: "none", x: 0, y: 0, width: Math.max(0, Math.min(1440, f.down.length - shift)), height: 40 }), // not what is still to come,
           parts.filter((p) => p.kind !== "none").map((p) => h("rect", { class: p.kind, x: p.from - shift, y: 0, width: Math.max(p.kind === "down" ? 5 : 1, p.to - p.from), height: 40 }, h("title", {}, `${clock(start + p.from * f.stepMs)} – ${clock(start + p.to * f.stepMs)}: ${t("legend_" + p.kind)}`))),
         ),
       ),

@@ -26,7 +26,7 @@ export default {
   hero_fault: "The box cannot store events", hero_fault_sub: "Call support now and leave the box on.",
   hero_paused: "Sending is paused since {time}", hero_paused_sub: "The back-end asked for it. {n} events are safe on this box.",
   hero_gone: "The box does not answer since {time}", hero_gone_sub: "This screen is out of date. Check the power of the box and the wifi of this device.",
-  live: "Live", not_live: "Reconnecting…",
+  stale: "The last that the box said, at {time}:", live: "Live", not_live: "Reconnecting…",
 
   // way
   way: "Way to the back-end", lan: "Local network", internet: "Internet", broker: "Cloud", backend: "Back-end",
@@ -70,7 +70,7 @@ export default {
 
   // charts
   backlog: "Waiting for the back-end", range: "Time", r1: "1 hour", r24: "24 hours", r168: "7 days",
-  chart_max: "Most: {n} at {time}", chart_flat: "Nothing had to wait in this time.", chart_shade: "Red: no connection.", chart_none: "There are no figures of this time yet.",
+  chart_max: "Most: {n} at {time}.", chart_flat: "Nothing had to wait in this time.", chart_shade: "Red: no connection.", chart_none: "There are no figures of this time yet.",
   outages: "Outages of the last 7 days", report: "report", outages_none: "No outage.", outage_now: "goes on", outage_line: "{from}, took {span}", outage_open: "since {from}, for {span}",
   held: "{n} events kept", held_one: "{n} event kept", legend_up: "connected", legend_down: "not connected", legend_none: "box off or no figures", total_down: "{span} without a connection in all",
   at_point: "{time}: {n}",

@@ -26,7 +26,7 @@ export default {
   hero_fault: "La caja no puede guardar eventos", hero_fault_sub: "Llame a soporte ahora y no apague la caja.",
   hero_paused: "Envío en pausa desde {time}", hero_paused_sub: "La central lo pidió. {n} eventos guardados en esta caja.",
   hero_gone: "La caja no responde desde {time}", hero_gone_sub: "Esta pantalla ya no está al día. Revise la corriente de la caja y la wifi de este aparato.",
-  live: "En vivo", not_live: "Reconectando…",
+  stale: "Lo último que dijo la caja, a las {time}:", live: "En vivo", not_live: "Reconectando…",
 
   // way
   way: "Camino a la central", lan: "Red local", internet: "Internet", broker: "Nube", backend: "Central",
@@ -70,7 +70,7 @@ export default {
 
   // charts
   backlog: "Por enviar a la central", range: "Periodo", r1: "1 hora", r24: "24 horas", r168: "7 días",
-  chart_max: "Máximo: {n} a las {time}", chart_flat: "Nada tuvo que esperar en este periodo.", chart_shade: "En rojo: sin conexión.", chart_none: "Todavía no hay datos de este periodo.",
+  chart_max: "Máximo: {n} a las {time}.", chart_flat: "Nada tuvo que esperar en este periodo.", chart_shade: "En rojo: sin conexión.", chart_none: "Todavía no hay datos de este periodo.",
   outages: "Cortes de los últimos 7 días", report: "informe", outages_none: "Ningún corte.", outage_now: "sigue", outage_line: "{from}, duró {span}", outage_open: "desde {from}, lleva {span}",
   held: "{n} eventos guardados", held_one: "{n} evento guardado", legend_up: "con conexión", legend_down: "sin conexión", legend_none: "caja apagada o sin datos", total_down: "{span} sin conexión en total",
   at_point: "{time}: {n}",

@@ -34,11 +34,13 @@ export function mood() {
 export const cause = (name) => t(has("c_" + name) ? "c_" + name : "c_other").split("|");
 
 export function statusView(redraw) {
-  const st = feed.status;
   const m = mood();
+  let st = feed.status;
+  if (st && gone()) st = { ...st, way: st.way.map((hop) => ({ ...hop, state: "unknown", since: new Date(feed.heard).toISOString() })) };
   return [
     hero(m),
     st && way(st),
+    st && gone() && h("p", { class: "muted", key: "stale" }, t("stale", { time: clock(feed.heard) })),
     st && notices(st),
     st && tiles(st),
     st && st.uplink.state !== "off" && backlog(redraw),
