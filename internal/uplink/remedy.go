@@ -68,7 +68,7 @@ func Remedy(name string) string {
 	case Takeover:
 		return "Two boxes use the same box.id: give one of them another, or turn off the copy."
 	case Subscription:
-		return "The broker's access rules must let the box read its topics: see configs/mosquitto.acl."
+		return "The broker's access rules must let the box read and write its topics: see configs/mosquitto.acl."
 	case Protocol:
 		return "What answers is no MQTT 3.1.1 broker at this address: check the scheme, port and path in uplink.brokers."
 	case Timeout:
