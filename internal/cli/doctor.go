@@ -14,6 +14,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 )
 
 // verdict is what became of a check.
@@ -44,6 +45,7 @@ type patient struct {
 	clock  func() (synchronised, impossible bool)
 
 	machine func(context.Context) daemon.Machine
+	find    func(ctx context.Context, box string) discovery.Report
 	askLAN  func(ctx context.Context, listen string) (asked string, err error)
 }
 
@@ -139,6 +141,9 @@ func newPatient(cfg config.Config, err error, socket string) *patient {
 	p.machine = func(ctx context.Context) daemon.Machine {
 		m, _ := look(ctx) // what cannot be told, it says itself
 		return m
+	}
+	p.find = func(ctx context.Context, box string) discovery.Report {
+		return discovery.Find(ctx, discovery.Search{Venue: cfg.Box.Venue, Box: box})
 	}
 	p.askLAN = func(ctx context.Context, listen string) (string, error) { return daemon.AskOverLAN(ctx, listen) }
 	return p

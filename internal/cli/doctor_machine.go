@@ -309,7 +309,16 @@ func checkDiscovery(ctx context.Context, p *patient) []finding {
 	case st.Discovery.State == "failing":
 		return one(isFail, "Let UDP port 5353 through, and stop other programs that hold it alone; terminals can be given the address meanwhile.", "%s", st.Discovery.Error)
 	}
-	return one(isOK, "", "%s", describeDiscovery(st.Discovery))
+	// The box's own word is not enough: it is looked for as a terminal does.
+	const hidden = "Let UDP port 5353 through on the box and the network (Wi-Fi: multicast, client isolation off); terminals can be given the address meanwhile."
+	r := p.find(ctx, st.Box)
+	switch {
+	case len(r.Refused) > 0:
+		return one(isFail, "Another device answers as this box: find it at its address and turn it off.", "%s at %s: %s", r.Refused[0].Box, r.Refused[0].Address, r.Refused[0].Refused)
+	case len(r.Found) == 0:
+		return one(isFail, hidden, "%s, and nobody who asks for it gets an answer", describeDiscovery(st.Discovery))
+	}
+	return one(isOK, "", "%s; seen at %s", describeDiscovery(st.Discovery), r.Found[0].Address)
 }
 
 // checkTerminals asks the box where terminals ask it.

@@ -15,6 +15,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
@@ -38,7 +39,10 @@ func well() (*patient, *api.Status, *daemon.CloudCheck) {
 		clock: func() (bool, bool) { return true, false },
 
 		machine: func(context.Context) daemon.Machine { return sound() },
-		askLAN:  func(context.Context, string) (string, error) { return "192.168.1.10:8080", nil },
+		find: func(context.Context, string) discovery.Report {
+			return discovery.Report{Found: []discovery.Found{{Box: "b1", Address: "192.168.1.10:8080"}}}
+		},
+		askLAN: func(context.Context, string) (string, error) { return "192.168.1.10:8080", nil },
 	}
 	st.Version, st.Discovery.State, st.Journal.Level = buildinfo.Read().Version, "announcing", "ok"
 	return p, st, report
@@ -124,8 +128,16 @@ func TestDoctorNamesNothingElse(t *testing.T) {
 		"quarantine":             {"journal", isWarn, said(func(st *api.Status) { st.Journal.Quarantined = 2 })},
 		"old program still runs": {"version", isWarn, said(func(st *api.Status) { st.Version = "0.0.1" })},
 		"mDNS fails":             {"mDNS", isFail, said(func(st *api.Status) { st.Discovery = api.DiscoveryStatus{State: "failing", Error: "port taken"} })},
-		"parked":                 {"parked events", isWarn, said(func(st *api.Status) { st.Uplink.Parked = 3 })},
-		"twin":                   {"duplicate box", isWarn, said(func(st *api.Status) { st.Uplink.Failures = map[string]uint64{"client_id_takeover": 4} })},
+		"not seen by mDNS": {"mDNS", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.find = func(context.Context, string) discovery.Report { return discovery.Report{} }
+		}},
+		"an impostor": {"mDNS", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.find = func(context.Context, string) discovery.Report {
+				return discovery.Report{Refused: []discovery.Found{{Box: "b1", Address: "192.168.1.66:8080", Refused: "its card is not signed"}}}
+			}
+		}},
+		"parked": {"parked events", isWarn, said(func(st *api.Status) { st.Uplink.Parked = 3 })},
+		"twin":   {"duplicate box", isWarn, said(func(st *api.Status) { st.Uplink.Failures = map[string]uint64{"client_id_takeover": 4} })},
 		"backlog old": {"backlog", isWarn, said(func(st *api.Status) {
 			st.Uplink.Since, st.Journal.Backlog = time.Now(), api.Backlog{Events: 9, OldestAgeMs: 36e5}
 		})},
