@@ -60,6 +60,16 @@ func (c *Client) Journal(ctx context.Context) (json.RawMessage, error) {
 	return raw, c.get(ctx, "/api/v1/journal/stats", &raw)
 }
 
+// Metrics returns what /metrics says.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	body, err := c.open(ctx, http.MethodGet, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	return io.ReadAll(io.LimitReader(body, 4<<20))
+}
+
 // Events returns up to limit events after a sequence number, oldest first;
 // with after < 0 the newest ones.
 func (c *Client) Events(ctx context.Context, after int64, limit int) ([]Record, error) {

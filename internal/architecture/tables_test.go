@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"internal/console": {},
 	"internal/daemon": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/clock", "internal/config", "internal/console", "internal/discovery",
-		"internal/durable", "internal/event", "internal/history", "internal/identity", "internal/journal", "internal/lan", "internal/outages", "internal/spec", "internal/uplink",
+		"internal/durable", "internal/event", "internal/history", "internal/identity", "internal/journal", "internal/lan", "internal/outages", "internal/spec", "internal/uplink", "systemd",
 	},
 	"internal/discovery":    {"internal/identity"},
 	"internal/durable":      {},

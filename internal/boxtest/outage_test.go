@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
+	"github.com/avoqado/avoqado-edge/internal/outages"
 	"github.com/avoqado/avoqado-edge/internal/simulate"
 )
 
@@ -66,6 +67,7 @@ func TestOutageAndPowerCut(t *testing.T) {
 				st := box.Status()
 				return st.Journal.Backlog.Events == 0 && st.Journal.SyncedThrough == st.Journal.StoredThrough
 			})
+			box.MustRemember("broker_down", uint64(len(during)))
 		})
 	}
 }
@@ -99,6 +101,25 @@ func sell(t *testing.T, box *Box, run string, events int, meanwhile func()) []si
 	}
 	t.Logf("%s: %s", run, summary)
 	return summary.Acknowledged
+}
+
+// MustRemember fails unless the last outage has this cause, held at least so
+// many events, and was one although the box was killed in it.
+func (b *Box) MustRemember(cause string, events uint64) {
+	b.t.Helper()
+	var list []outages.Outage
+	if !poll(30*time.Second, func() bool {
+		var err error
+		list, err = b.client.Outages(b.t.Context())
+		return err == nil && len(list) == 1 && !list[0].End.IsZero() && list[0].Held.Events >= events
+	}) {
+		b.t.Fatalf("it remembers %+v", list)
+	}
+	o := list[0]
+	crashed := slices.ContainsFunc(o.Causes, func(s outages.Stretch) bool { return s.Cause == outages.Crash })
+	if o.Cause != cause || !crashed || len(o.Terminals) == 0 {
+		b.t.Errorf("it remembers %+v, want %s with %d events", o, cause, events)
+	}
 }
 
 // Backend is the reference back-end, running beside the test.

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 )
 
 // verdict is what became of a check.
@@ -40,6 +43,10 @@ type patient struct {
 	box    func(context.Context) (api.Status, error)
 	cloud  func(context.Context) (daemon.CloudCheck, error)
 	clock  func() (synchronised, impossible bool)
+
+	machine func(context.Context) daemon.Machine
+	find    func(ctx context.Context, box string) discovery.Report
+	askLAN  func(ctx context.Context, listen string) (asked string, err error)
 }
 
 // check is one row of what the doctor looks at; all run side by side.
@@ -50,17 +57,27 @@ type check struct {
 
 // checks lists them in the order in which a technician would ask.
 func checks() []check {
-	return []check{
+	return slices.Concat([]check{
 		{"config", checkConfig},
+		{"version", checkVersion},
 		{"box", checkBox},
+	}, machineChecks(), []check{
 		{"clock", checkClock},
 		{"lan", checkLAN},
+		{"mDNS", checkDiscovery},
+		{"terminals' door", checkTerminals},
+		{"router", checkRouter},
+		{"captive portal", checkPortal},
+		{"internet", checkInternet},
 		{"broker", checkBrokers},
 		{"uplink", checkUplink},
+		{"duplicate box", checkTwin},
 		{"credentials on disk", checkRenewal},
 		{"back-end", checkBackend},
+		{"backlog", checkCursor},
+		{"parked events", checkParked},
 		{"session", checkSession},
-	}
+	})
 }
 
 // examination is the whole answer.
@@ -76,10 +93,13 @@ func newDoctor(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Look at everything a technician would, and say what to do", Args: cobra.NoArgs,
-		Long: `Checks the configuration, the running box and the way to the cloud, within ten
-seconds, and says for each what was found and what to do. It changes nothing and
-does not disturb the running box. Exit code 0: all is well; 4: something needs a
-look; 1: it could not look.`,
+		Long: `Checks the configuration, the machine, the running box and the way to the
+cloud, within ten seconds, and says for each what was found and what to do. What
+follows from a fault that was named is not named again. It works without a
+running box and without root, which can tell less. It changes nothing (a small
+file is written beside the journal and removed, and a line of telemetry may be
+sent) and does not disturb the running box. Exit code 0: all is well; 4:
+something needs a look; 1: it could not look.`,
 		Example: `  avoqado-edge doctor
   avoqado-edge doctor --json | jq '.checks[] | select(.verdict == "fail")'`,
 	}
@@ -106,7 +126,7 @@ look; 1: it could not look.`,
 }
 
 func newPatient(cfg config.Config, err error, socket string) *patient {
-	return &patient{
+	p := &patient{
 		cfg: cfg, cfgErr: err,
 		box: once(func(ctx context.Context) (api.Status, error) { return api.NewClient(socket).Status(ctx) }),
 		cloud: once(func(ctx context.Context) (daemon.CloudCheck, error) {
@@ -114,6 +134,19 @@ func newPatient(cfg config.Config, err error, socket string) *patient {
 		}),
 		clock: func() (bool, bool) { return daemon.ClockCheck(time.Now()) },
 	}
+	look := once(func(ctx context.Context) (daemon.Machine, error) {
+		_, err := p.box(ctx)
+		return daemon.LookAtMachine(ctx, cfg, !errors.Is(err, api.ErrNotRunning), "/"), nil
+	})
+	p.machine = func(ctx context.Context) daemon.Machine {
+		m, _ := look(ctx) // what cannot be told, it says itself
+		return m
+	}
+	p.find = func(ctx context.Context, box string) discovery.Report {
+		return discovery.Find(ctx, discovery.Search{Venue: cfg.Box.Venue, Box: box})
+	}
+	p.askLAN = func(ctx context.Context, listen string) (string, error) { return daemon.AskOverLAN(ctx, listen) }
+	return p
 }
 
 // once lets all who ask share the first answer.
@@ -144,8 +177,16 @@ func examine(ctx context.Context, p *patient) examination {
 	}
 	all.Wait()
 	e := examination{Verdict: isOK, TookMs: time.Since(began).Milliseconds(), Checks: []finding{}}
+	named := map[string]string{} // cause → the check that named it
 	for _, some := range found {
 		for _, f := range some {
+			// What follows from a fault that is named already is not another one.
+			if first := named[f.Cause]; f.Verdict == isFail && first != "" && first != f.Check {
+				f.Verdict, f.Remedy = isSkip, ""
+				f.Evidence = "see " + first + ": " + f.Evidence
+			} else if f.Verdict == isFail && f.Cause != "" {
+				named[f.Cause] = f.Check
+			}
 			e.Checks = append(e.Checks, f)
 			if f.Verdict == isFail || f.Verdict == isWarn && e.Verdict == isOK {
 				e.Verdict = f.Verdict

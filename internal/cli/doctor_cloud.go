@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/daemon"
 )
 
 // Thresholds of the checks.
@@ -50,10 +52,72 @@ func checkClock(_ context.Context, p *patient) []finding {
 	return one(isOK, "", "%s, synchronised", now)
 }
 
-func checkLAN(ctx context.Context, p *patient) []finding {
+// facts are what a look at the network found.
+func (p *patient) facts(ctx context.Context) (*daemon.CloudCheck, []finding) {
 	report, err := p.cloud(ctx)
 	if p.cfgErr != nil || err != nil || report.Facts == nil {
-		return one(isSkip, "", "needs a configuration that names a broker")
+		return nil, one(isSkip, "", "needs a configuration that names a broker")
+	}
+	return &report, nil
+}
+
+// checkRouter, checkPortal and checkInternet say how far the network goes.
+func checkRouter(ctx context.Context, p *patient) []finding {
+	report, skip := p.facts(ctx)
+	if skip != nil {
+		return skip
+	}
+	switch f := report.Facts; f.Router {
+	case "no":
+		found := one(isFail, "Restart the router; if it stays silent, check the cable between it and the box, and what is in between.", "%s does not answer", f.Gateway)
+		found[0].Cause = "no_router"
+		return found
+	case "yes":
+		return one(isOK, "", "%s answers", f.Gateway)
+	default:
+		return one(isSkip, "", "it cannot be told whether it answers")
+	}
+}
+
+func checkPortal(ctx context.Context, p *patient) []finding {
+	report, skip := p.facts(ctx)
+	if skip != nil {
+		return skip
+	}
+	if report.Facts.Portal != "" {
+		f := one(isFail, "Log in to the network's web page once, or have the box's network let it out without a login.", "%s", report.Facts.Portal)
+		f[0].Cause = "captive_portal"
+		return f
+	}
+	if report.Facts.Probe == "unknown" {
+		return one(isSkip, "", "uplink.probe names nothing to ask")
+	}
+	return one(isOK, "", "none")
+}
+
+func checkInternet(ctx context.Context, p *patient) []finding {
+	report, skip := p.facts(ctx)
+	if skip != nil {
+		return skip
+	}
+	for _, b := range report.Brokers {
+		if b.Failure != nil && b.Failure.Name == "no_internet" {
+			f := one(isFail, b.Failure.Remedy, "%s", b.Failure.Text)
+			f[0].Cause = b.Failure.Name
+			return f
+		}
+	}
+	f := report.Facts
+	if f.Names == "yes" || f.Reached == "yes" || f.Probe == "yes" {
+		return one(isOK, "", "name server %s, a broker's address %s, probe %s", f.Names, f.Reached, f.Probe)
+	}
+	return one(isSkip, "", "there was nothing to ask beside the brokers")
+}
+
+func checkLAN(ctx context.Context, p *patient) []finding {
+	report, skip := p.facts(ctx)
+	if skip != nil {
+		return skip
 	}
 	f := report.Facts
 	switch {
@@ -90,7 +154,7 @@ func checkBrokers(ctx context.Context, p *patient) []finding {
 			switch {
 			case !passed:
 				f.Verdict, f.Evidence = isSkip, "not reached"
-			case step == b.Failed && inside && (step == "login" || step == "topics"):
+			case step == b.Failed && inside && (step == "login" || step == "topics" || step == "send"):
 				passed = false
 				f.Verdict, f.Evidence = isSkip, "the box itself is in; a visitor is not let in: "+b.Failure.Text
 			case step == b.Failed:
@@ -106,7 +170,9 @@ func checkBrokers(ctx context.Context, p *patient) []finding {
 			case step == "login":
 				f.Evidence = "accepted"
 			case step == "topics":
-				f.Evidence = fmt.Sprintf("may be listened to; all within %d ms", b.Took.Milliseconds())
+				f.Evidence = "may be listened to"
+			case step == "send":
+				f.Evidence = fmt.Sprintf("a message was confirmed; all within %d ms", b.Took.Milliseconds())
 			}
 			all = append(all, f)
 		}

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
@@ -19,10 +23,13 @@ import (
 func well() (*patient, *api.Status, *daemon.CloudCheck) {
 	st := &api.Status{Box: "b1", Uplink: api.UplinkStatus{State: "online", Since: time.Now().Add(-time.Hour), Broker: "mqtt.example:8883"}}
 	report := &daemon.CloudCheck{
-		Facts: &uplink.Facts{LAN: []netip.Addr{netip.MustParseAddr("192.168.1.10")}, Route: uplink.Yes},
+		Facts: &uplink.Facts{
+			LAN: []netip.Addr{netip.MustParseAddr("192.168.1.10")}, Route: uplink.Yes, Router: uplink.Yes, Names: uplink.Yes, Probe: uplink.Yes,
+			Gateway: netip.MustParseAddr("192.168.1.1"),
+		},
 		Brokers: []daemon.BrokerCheck{{
 			Broker: "mqtt.example:8883", Expires: time.Now().AddDate(1, 0, 0),
-			Steps: []uplink.Step{uplink.StepName, uplink.StepReach, uplink.StepTLS, uplink.StepLogin, uplink.StepTopics},
+			Steps: []uplink.Step{uplink.StepName, uplink.StepReach, uplink.StepTLS, uplink.StepLogin, uplink.StepTopics, uplink.StepSend},
 		}},
 	}
 	p := &patient{
@@ -30,8 +37,148 @@ func well() (*patient, *api.Status, *daemon.CloudCheck) {
 		box:   func(context.Context) (api.Status, error) { return *st, nil },
 		cloud: func(context.Context) (daemon.CloudCheck, error) { return *report, nil },
 		clock: func() (bool, bool) { return true, false },
+
+		machine: func(context.Context) daemon.Machine { return sound() },
+		find: func(context.Context, string) discovery.Report {
+			return discovery.Report{Found: []discovery.Found{{Box: "b1", Address: "192.168.1.10:8080"}}}
+		},
+		askLAN: func(context.Context, string) (string, error) { return "192.168.1.10:8080", nil },
 	}
+	st.Version, st.Discovery.State, st.Journal.Level = buildinfo.Read().Version, "announcing", "ok"
 	return p, st, report
+}
+
+// sound is a machine with nothing the matter.
+func sound() daemon.Machine {
+	warm, volts := 52.0, uint64(0)
+	return daemon.Machine{
+		Disk: api.DiskStatus{FreeBytes: 20 << 30, TotalBytes: 28 << 30}, FreeInodes: 1e6, TotalInodes: 2e6,
+		FileSystem: "ext4", Options: "rw,noatime", Fsync: 3 * time.Millisecond, MemoryTotal: 1 << 30, MemoryFree: 600 << 20,
+		Load: 0.2, Processors: 4, Temperature: &warm, Throttled: &volts, Expires: time.Now().AddDate(1, 0, 0),
+		UnitPath: "/usr/lib/systemd/system/avoqado-edge.service",
+	}
+}
+
+// Each fault that can befall a box is named by the check whose business it is,
+// with a remedy, and no other check turns red.
+func TestDoctorNamesNothingElse(t *testing.T) {
+	type fault struct {
+		check string
+		want  verdict
+		harm  func(*patient, *api.Status, *daemon.CloudCheck)
+	}
+	on := func(change func(*daemon.Machine)) func(*patient, *api.Status, *daemon.CloudCheck) {
+		return func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.machine = func(context.Context) daemon.Machine {
+				m := sound()
+				change(&m)
+				return m
+			}
+		}
+	}
+	said := func(change func(*api.Status)) func(*patient, *api.Status, *daemon.CloudCheck) {
+		return func(_ *patient, st *api.Status, _ *daemon.CloudCheck) { change(st) }
+	}
+	way := func(at uplink.Step, name string, change func(*uplink.Facts)) func(*patient, *api.Status, *daemon.CloudCheck) {
+		return func(_ *patient, st *api.Status, r *daemon.CloudCheck) {
+			st.Uplink = api.UplinkStatus{State: "offline", Cause: name, Error: "what it met", Remedy: uplink.Remedy(name)}
+			r.Brokers[0].Failed, r.Brokers[0].Failure = at, &uplink.Failure{Name: name, Text: "what it met", Remedy: uplink.Remedy(name)}
+			change(r.Facts)
+		}
+	}
+	stopped := func(m daemon.Machine) func(*patient, *api.Status, *daemon.CloudCheck) {
+		return func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.box = func(context.Context) (api.Status, error) { return api.Status{}, api.ErrNotRunning }
+			p.machine = func(context.Context) daemon.Machine { return m }
+		}
+	}
+	same := func(*uplink.Facts) {}
+	const at = "broker mqtt.example:8883 "
+	hot, volts := 90.0, uint64(0x50005)
+	taken, broken := sound(), sound()
+	taken.Listen = errors.New("address already in use")
+	broken.Journal = &daemon.JournalCheck{Faults: []string{"events 3 to 7 are damaged"}}
+	faults := map[string]fault{
+		"disk nearly full":     {"disk space", isFail, on(func(m *daemon.Machine) { m.Disk.FreeBytes = 100 << 20 })},
+		"disk filling":         {"disk space", isWarn, on(func(m *daemon.Machine) { m.Disk.FreeBytes = 900 << 20 })},
+		"no inodes":            {"disk files", isFail, on(func(m *daemon.Machine) { m.FreeInodes = 0 })},
+		"disk refuses writes":  {"disk write", isFail, on(func(m *daemon.Machine) { m.Write = syscall.EIO })},
+		"slow card":            {"disk write", isWarn, on(func(m *daemon.Machine) { m.Fsync = 300 * time.Millisecond })},
+		"dying card":           {"disk write", isFail, on(func(m *daemon.Machine) { m.Fsync = 3 * time.Second })},
+		"read-only":            {"file system", isFail, on(func(m *daemon.Machine) { m.Options = "ro,noatime" })},
+		"state in memory":      {"file system", isFail, on(func(m *daemon.Machine) { m.FileSystem = "tmpfs" })},
+		"state on a USB stick": {"file system", isFail, on(func(m *daemon.Machine) { m.FileSystem = "vfat" })},
+		"no barriers":          {"file system", isFail, on(func(m *daemon.Machine) { m.Options = "rw,nobarrier" })},
+		"memory full":          {"memory", isFail, on(func(m *daemon.Machine) { m.MemoryFree = 10 << 20 })},
+		"busy":                 {"load", isWarn, on(func(m *daemon.Machine) { m.Load = 40 })},
+		"hot":                  {"temperature", isFail, on(func(m *daemon.Machine) { m.Temperature = &hot })},
+		"under-voltage":        {"power supply", isFail, on(func(m *daemon.Machine) { m.Throttled = &volts })},
+		"password file gone":   {"key material", isFail, on(func(m *daemon.Machine) { m.Files = []daemon.FileFault{{Path: "/etc/p", Fault: "no such file"}} })},
+		"secret for all to read": {"key material", isWarn, on(func(m *daemon.Machine) {
+			m.Files = []daemon.FileFault{{Path: "/etc/p", Fault: "mode 0644", Warn: true}}
+		})},
+		"own certificate ended":  {"key material", isFail, on(func(m *daemon.Machine) { m.Expires = time.Now().Add(-time.Hour) })},
+		"own certificate ends":   {"key material", isWarn, on(func(m *daemon.Machine) { m.Expires = time.Now().Add(24 * time.Hour) })},
+		"old unit":               {"unit", isWarn, on(func(m *daemon.Machine) { m.UnitOlder = true })},
+		"port taken":             {"port", isFail, stopped(taken)},
+		"journal damaged":        {"journal", isFail, stopped(broken)},
+		"journal refuses":        {"journal", isFail, said(func(st *api.Status) { st.Journal.Fault = "write: input/output error" })},
+		"room short":             {"journal", isFail, said(func(st *api.Status) { st.Journal.Level, st.Journal.LevelReason = "no_orders", "disk" })},
+		"disk hangs":             {"journal", isFail, said(func(st *api.Status) { st.Journal.StuckSince = time.Now().Add(-time.Minute) })},
+		"quarantine":             {"journal", isWarn, said(func(st *api.Status) { st.Journal.Quarantined = 2 })},
+		"old program still runs": {"version", isWarn, said(func(st *api.Status) { st.Version = "0.0.1" })},
+		"mDNS fails":             {"mDNS", isFail, said(func(st *api.Status) { st.Discovery = api.DiscoveryStatus{State: "failing", Error: "port taken"} })},
+		"not seen by mDNS": {"mDNS", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.find = func(context.Context, string) discovery.Report { return discovery.Report{} }
+		}},
+		"an impostor": {"mDNS", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.find = func(context.Context, string) discovery.Report {
+				return discovery.Report{Refused: []discovery.Found{{Box: "b1", Address: "192.168.1.66:8080", Refused: "its card is not signed"}}}
+			}
+		}},
+		"parked": {"parked events", isWarn, said(func(st *api.Status) { st.Uplink.Parked = 3 })},
+		"twin":   {"duplicate box", isWarn, said(func(st *api.Status) { st.Uplink.Failures = map[string]uint64{"client_id_takeover": 4} })},
+		"backlog old": {"backlog", isWarn, said(func(st *api.Status) {
+			st.Uplink.Since, st.Journal.Backlog = time.Now(), api.Backlog{Events: 9, OldestAgeMs: 36e5}
+		})},
+		"firewall on the box": {"terminals' door", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.askLAN = func(context.Context, string) (string, error) { return "192.168.1.10:8080", io.EOF }
+		}},
+		"cable out":               {"lan", isFail, way(uplink.StepName, uplink.NoLAN, func(f *uplink.Facts) { f.LAN, f.Router = nil, uplink.Unknown })},
+		"router dead":             {"router", isFail, way(uplink.StepReach, uplink.NoRouter, func(f *uplink.Facts) { f.Router, f.Names, f.Probe = uplink.No, uplink.No, uplink.No })},
+		"internet gone":           {"internet", isFail, way(uplink.StepReach, uplink.NoInternet, func(f *uplink.Facts) { f.Names, f.Probe = uplink.No, uplink.No })},
+		"captive portal":          {"captive portal", isFail, way(uplink.StepTLS, uplink.CaptivePortal, func(f *uplink.Facts) { f.Portal = "it answers 302" })},
+		"name server":             {at + "name", isFail, way(uplink.StepName, uplink.DNS, same)},
+		"broker down":             {at + "reach", isFail, way(uplink.StepReach, uplink.BrokerDown, same)},
+		"certificate of a broker": {at + "tls", isFail, way(uplink.StepTLS, uplink.TLS, same)},
+		"wrong password":          {at + "login", isFail, way(uplink.StepLogin, uplink.Credentials, same)},
+		"may not listen":          {at + "topics", isFail, way(uplink.StepTopics, uplink.Subscription, same)},
+		"may not publish":         {at + "send", isFail, way(uplink.StepSend, uplink.Subscription, same)},
+		"clock in 1970": {"clock", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.clock = func() (bool, bool) { return false, true }
+		}},
+	}
+	if len(faults) < 25 || len(checks()) < 25 {
+		t.Errorf("%d faults, %d checks", len(faults), len(checks()))
+	}
+	for name, c := range faults {
+		p, st, report := well()
+		c.harm(p, st, report)
+		e := examine(t.Context(), p)
+		named := false
+		for _, f := range e.Checks {
+			switch {
+			case f.Check == c.check:
+				named = f.Verdict == c.want && f.Remedy != "" && f.Evidence != ""
+			case f.Check == "box" && (c.check == "port" || c.check == "journal"): // that is why it does not run
+			case f.Verdict == isFail || f.Verdict == isWarn:
+				t.Errorf("%s: %s turns red, too: %s", name, f.Check, f.Evidence)
+			}
+		}
+		if !named {
+			t.Errorf("%s: not named by %s: %+v", name, c.check, e.Checks)
+		}
+	}
 }
 
 // Each fault shows as a finding with its name, what was seen and what to do,

@@ -41,3 +41,12 @@ func temperature() *float64 {
 	celsius := float64(milli) / 1000
 	return &celsius
 }
+
+// inodes returns how many files dir's file system may still get.
+func inodes(dir string) (free, total uint64) {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return 0, 0
+	}
+	return fs.Ffree, fs.Files
+}

@@ -12,3 +12,5 @@ func readOnly(string) bool { return false }
 
 // temperature is not known here.
 func temperature() *float64 { return nil }
+
+func inodes(string) (free, total uint64) { return 0, 0 }

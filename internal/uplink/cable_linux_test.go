@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // inCable is set where this program runs in a network of its own.
@@ -88,13 +89,17 @@ func TestCableInside(t *testing.T) {
 	j := newMemory()
 	u := newUplink(t, j, "tcp://198.51.100.7:1883", func(c *Config) { c.Confirm, c.Probe = Broker, "http://198.51.100.7:1883/" })
 	running(t, "uplink", u.Run)
-	for _, fault := range []struct{ name, cut, mend string }{
+	patiently(t, "it is online", func() bool { return u.Status().State == Online })
+	r, _ := recording(t, u, j, "boot")
+	for i, fault := range []struct{ name, cut, mend string }{
 		{NoLAN, "nsenter -t ROUTER -n ip link set port down", "nsenter -t ROUTER -n ip link set port up"}, // the router's end of the cable
 		{NoLAN, "ip link set lan0 down", "ip link set lan0 up; ip route replace default via 10.77.0.1"},
+		{NoRouter, "nsenter -t ROUTER -n ip addr del 10.77.0.1/24 dev port; ip neigh flush dev lan0", "nsenter -t ROUTER -n ip addr add 10.77.0.1/24 dev port"},
 		{NoInternet, "nsenter -t ROUTER -n ip addr del 198.51.100.7/32 dev lo", "nsenter -t ROUTER -n ip addr add 198.51.100.7/32 dev lo"},
 		{NoInternet, "ip route del default", "ip route add default via 10.77.0.1"},
 	} {
 		patiently(t, "it is online", func() bool { return u.Status().State == Online })
+		h := held{cause: fault.name, cut: time.Now(), events: 10}
 		sh(fault.cut)
 		appendPayments(t, j, 10)
 		patiently(t, fault.cut+": it says "+fault.name, func() bool {
@@ -102,8 +107,11 @@ func TestCableInside(t *testing.T) {
 			return f != nil && f.Name == fault.name && f.Remedy != ""
 		})
 		t.Logf("%s: %s", fault.cut, u.Status().Failure.Text)
+		patiently(t, "it is in the outage", func() bool { return len(r.Outages()) == i+1 && r.Outages()[0].Cause == fault.name })
+		h.mended = time.Now()
 		sh(fault.mend)
 		patiently(t, "it mends itself", func() bool { return u.Status().Synced == j.Stored() })
+		h.check(t, r, i+1)
 	}
 }
 

@@ -117,6 +117,9 @@ func TestDiagnosis(t *testing.T) {
 		"cable out, name":                {lateName, resolving, nil, with(func(f *Facts) { f.LAN = nil }), NoLAN},
 		"no default route":               {unreachable, reaching, []netip.Addr{far}, with(func(f *Facts) { f.Route, f.Names = No, No }), NoInternet},
 		"no default route, name":         {lateName, resolving, nil, with(func(f *Facts) { f.Route = No }), NoInternet},
+		"router dead":                    {syscall.EHOSTUNREACH, reaching, []netip.Addr{far}, with(func(f *Facts) { f.Router, f.Names = No, No }), NoRouter},
+		"router dead, name":              {lateName, resolving, nil, with(func(f *Facts) { f.Router, f.Names = No, No }), NoRouter},
+		"router dead, broker in venue":   {syscall.EHOSTUNREACH, reaching, []netip.Addr{home}, with(func(f *Facts) { f.Router, f.Names = No, No }), BrokerDown},
 		"line dead":                      {context.DeadlineExceeded, reaching, []netip.Addr{far}, silent, NoInternet},
 		"line dead, name and old place":  {lateName, resolving, nil, silent, NoInternet},
 		"name server dead, line up":      {lateName, resolving, nil, with(func(f *Facts) { f.Names, f.Reached = No, Yes }), DNS},
@@ -163,6 +166,19 @@ func TestProbeTellsThePortal(t *testing.T) {
 	_ = at.Close()
 	if f := look(); f.Probe != No || f.Portal != "" {
 		t.Errorf("where nothing answers: %+v", f)
+	}
+}
+
+func TestGatewayIsRead(t *testing.T) {
+	const table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n" +
+		"eth0\t004DA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n" +
+		"wwan0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\n" +
+		"eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\n"
+	if got := gatewayIn(table); got != netip.MustParseAddr("192.168.1.1") { // on the machines that run tests
+		t.Errorf("%s", got)
+	}
+	if got := gatewayIn("eth0\t00000000\tzz\t0003\t0\t0\t0\t00000000\n"); got.IsValid() {
+		t.Errorf("%s", got)
 	}
 }
 

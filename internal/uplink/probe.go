@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +26,12 @@ type Facts struct {
 	// Route reports whether there is a default route; Unknown where the system
 	// does not say.
 	Route Answer `json:"route"`
+
+	// Router says whether where the default route leads takes or refuses a TCP
+	// connection; No if not even its hardware address is told. Gateway is where
+	// that is.
+	Router  Answer     `json:"router"`
+	Gateway netip.Addr `json:"gateway,omitzero"`
 
 	// Names says what came of asking for a name beside the broker's that nobody
 	// has asked for before, so that only a way to the internet can answer it: Yes
@@ -106,6 +113,9 @@ func diagnose(err error, f *Facts) (name, text string) {
 		return say(NoInternet, "there is no default route")
 	}
 	online := f.Reached == Yes || f.Names == Yes || f.Probe == Yes
+	if f.Router == No && !near && !online && (name == DNS && !missing(err) || name == NoRoute || name == Timeout) {
+		return say(NoRouter, "the router %s does not answer", f.Gateway)
+	}
 	switch name {
 	case DNS:
 		if missing(err) || online {
@@ -171,8 +181,9 @@ func listed(addrs []netip.Addr) string {
 func (d *dialer) lookAround(ctx context.Context, hosts []string) *Facts {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	f := &Facts{Route: defaultRoute(), Names: Unknown, Reached: Unknown, Probe: Unknown, LAN: lanAddresses()}
+	f := &Facts{Route: defaultRoute(), Names: Unknown, Reached: Unknown, Probe: Unknown, LAN: lanAddresses(), Router: Unknown, Gateway: gateway()}
 	var all sync.WaitGroup
+	all.Go(func() { f.Router = askRouter(ctx, f.Gateway) })
 	all.Go(func() { f.Names, f.Lies = d.askNames(ctx, hosts) })
 	all.Go(func() { f.Probe, f.Portal = d.askProbe(ctx) })
 	all.Go(func() { f.Reached = d.knock(ctx, hosts) })
@@ -223,6 +234,28 @@ func (d *dialer) askNames(ctx context.Context, hosts []string) (Answer, []netip.
 		return No, nil
 	}
 	return Unknown, nil
+}
+
+// askRouter knocks where routers listen. A port that is closed is an answer, too;
+// silence is none, since some drop what they do not want.
+func askRouter(ctx context.Context, router netip.Addr) Answer {
+	if !router.IsValid() {
+		return Unknown
+	}
+	verdict := Unknown
+	for _, port := range []uint16{53, 80} {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(router, port).String())
+		switch {
+		case err == nil:
+			_ = c.Close()
+			return Yes
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return Yes
+		case errors.Is(err, syscall.EHOSTUNREACH):
+			verdict = No
+		}
+	}
+	return verdict
 }
 
 // askProbe asks the address that tells a portal from the internet.

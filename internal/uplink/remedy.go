@@ -3,6 +3,7 @@ package uplink
 // The names of what keeps a link from coming up, or ends it.
 const (
 	NoLAN         = "no_lan"
+	NoRouter      = "no_router"
 	NoInternet    = "no_internet"
 	NoRoute       = "no_route"
 	DNS           = "dns"
@@ -34,6 +35,8 @@ func Remedy(name string) string {
 	switch name {
 	case NoLAN:
 		return "Check the network cable or the Wi-Fi of the box, and that the router is on and gives it an address."
+	case NoRouter:
+		return "Restart the router; if it stays silent, check the cable between it and the box, and what is in between."
 	case NoInternet:
 		return "Restart the router, then ask the internet provider: the venue's network works, what is behind it does not answer."
 	case NoRoute:
@@ -65,7 +68,7 @@ func Remedy(name string) string {
 	case Takeover:
 		return "Two boxes use the same box.id: give one of them another, or turn off the copy."
 	case Subscription:
-		return "The broker's access rules must let the box read its topics: see configs/mosquitto.acl."
+		return "The broker's access rules must let the box read and write its topics: see configs/mosquitto.acl."
 	case Protocol:
 		return "What answers is no MQTT 3.1.1 broker at this address: check the scheme, port and path in uplink.brokers."
 	case Timeout:
