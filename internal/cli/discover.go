@@ -25,8 +25,8 @@ func newDiscover(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "discover", Short: "Find boxes on this LAN as a terminal would",
-		Long: `Listens to mDNS; if that finds no box, asks the addresses it was given; if
-that does not either, asks each private address of its own networks (a /24 at
+		Long: `Asks the addresses it was given; if none is a box, listens to mDNS; if that
+finds no box either, asks each private address of its own networks (a /24 at
 most). The first way that leads to a box is the last that is tried. A box is
 believed if the card it shows is signed, and lists the address that it came
 from; with --key or --qr the key must be that one, too.

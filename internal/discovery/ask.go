@@ -24,7 +24,7 @@ const (
 	dialTimeout = time.Second
 
 	// parallel bounds how many addresses are asked at once.
-	parallel = 64
+	parallel = 256
 
 	// maxCard is the largest card that is read, in bytes.
 	maxCard = 64 << 10

@@ -15,8 +15,8 @@ import (
 
 // The ways to find a box, in the order in which they are tried.
 const (
-	WayMDNS  = "mdns"  // it announces itself
 	WayKnown = "known" // an address that was given, or from a QR code
+	WayMDNS  = "mdns"  // it announces itself
 	WayScan  = "scan"  // each address of the network was asked
 )
 
@@ -24,10 +24,12 @@ const (
 	// DefaultPort is the one that is asked in a scan unless another is given.
 	DefaultPort = 8080
 
-	// browseFor is how long an answer by mDNS is waited for, and quietFor how
-	// long for another one after the last.
-	browseFor = 3 * time.Second
-	quietFor  = time.Second
+	// browseFor is how long an answer by mDNS is waited for, browseFirst how long
+	// if there is another way after it, so that all of them take less than 3 s;
+	// quietFor how long for another answer after the last.
+	browseFor   = 3 * time.Second
+	browseFirst = 1500 * time.Millisecond
+	quietFor    = time.Second
 
 	// maxFound bounds what strangers can make a search remember.
 	maxFound = 256
@@ -41,7 +43,7 @@ type Search struct {
 	Known []string // host:port, as remembered or from a QR code
 
 	Interfaces []string      // empty: all
-	Browse     time.Duration // how long mDNS is listened to; 0: 3 s; negative: not at all
+	Browse     time.Duration // how long mDNS is listened to; 0: 3 s, 1.5 s before a scan; negative: not at all
 	Scan       bool          // ask each address of the network if nothing else helps
 	Port       int           // to scan; 0: DefaultPort
 }
@@ -85,8 +87,8 @@ type Report struct {
 	Attempts []Attempt     `json:"attempts"`
 }
 
-// Find looks for boxes as a terminal would: first it listens to mDNS, then it
-// asks the addresses it was given, last each address of its own network; the
+// Find looks for boxes as a terminal would: first it asks the addresses it was
+// given, then it listens to mDNS, last it asks each address of its own network; the
 // first way that leads to a box is the last that is tried. What answers is asked
 // for its card, and used only if the card is signed and lists the address it
 // came from. Find returns at the latest when ctx ends, with what it has.
@@ -99,8 +101,8 @@ func Find(ctx context.Context, s Search) Report {
 		try  func(context.Context) Attempt
 		skip bool
 	}{
-		{WayMDNS, f.browse, s.Browse < 0},
 		{WayKnown, f.known, len(s.Known) == 0},
+		{WayMDNS, f.browse, s.Browse < 0},
 		{WayScan, f.scan, !s.Scan},
 	} {
 		if way.skip || ctx.Err() != nil {
@@ -146,7 +148,10 @@ type finder struct {
 // browse listens to mDNS until something useful was heard and it is quiet.
 func (f *finder) browse(ctx context.Context) (a Attempt) {
 	limit := f.search.Browse
-	if limit == 0 {
+	switch {
+	case limit == 0 && f.search.Scan:
+		limit = browseFirst
+	case limit == 0:
 		limit = browseFor
 	}
 	ifaces, err := multicastInterfaces(f.search.Interfaces)

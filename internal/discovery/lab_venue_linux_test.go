@@ -293,7 +293,7 @@ func TestLabMulticastDropped(t *testing.T) {
 	}
 	s := Search{Venue: "v1", Browse: time.Second, Known: []string{"10.91.0.7:8080", "10.91.0.1:8080"}}
 	r := find(t, s, "found at a known address", func(r Report) bool { return len(r.Found) == 1 })
-	if r.Way != WayKnown || len(r.Attempts) != 2 || r.Attempts[0].Heard != 0 {
+	if r.Way != WayKnown || len(r.Attempts) != 1 || r.Attempts[0].Asked != 2 {
 		t.Errorf("found %+v", r)
 	}
 	s.Known, s.Scan = nil, true
