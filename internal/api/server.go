@@ -102,6 +102,7 @@ type Config struct {
 	Keeper  Keeper
 	CA      func() []byte            // certificate of the box's own CA in PEM; nil: it has none
 	Reload  func() (Reloaded, error) // the error of a configuration with problems names them all
+	Cut     func(time.Duration)      // the link to the cloud, to practise an outage; nil: there is no cloud
 	// Card returns what the box says of itself under its signature, as JSON,
 	// with a nonce of at most 64 characters that the caller chose.
 	Card    func(nonce string) ([]byte, error)
@@ -191,6 +192,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/journal/backup", operator, s.backup},
 		{"POST /api/v1/journal/compact", operator, s.compact},
 		{"POST /api/v1/reload", operator, s.reload},
+		{"POST /api/v1/uplink/cut", operator, s.cut},
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
 		{"GET /ca.crt", public, s.ca},

@@ -138,7 +138,7 @@ func newRoot(s Streams) *cobra.Command {
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		newDev(s), newRun(s), newReload(s), newClaim(s), newConfig(s), newToken(s), newStatus(s), newPair(s), newDiscover(s), newDoctor(s), newOutages(s), newDiagnostics(s), newEvents(s),
+		newDev(s), newRun(s), newReload(s), newClaim(s), newConfig(s), newToken(s), newStatus(s), newPair(s), newDiscover(s), newDoctor(s), newOutages(s), newDrill(s), newAlert(s), newDiagnostics(s), newEvents(s),
 		newJournal(s), newService(s), newCloud(s), newSimulate(s), newVersion(s),
 	)
 	argErrorsAreUsage(root)

@@ -130,7 +130,7 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 	d.history = history.Open(d.journal, d.sample, log.With("part", "history"))
 	d.api = api.New(api.Config{
 		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Logins: verifier, Origins: cfg.LAN.CORSOrigins, Box: d, Events: shown{events}, Parking: d.parking(),
-		Outages: d.pastOutages(),
+		Outages: d.pastOutages(), Cut: d.cutter(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		CA: d.ca, Card: d.card, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
@@ -253,6 +253,14 @@ func (d *Daemon) close() {
 
 // LANAddr is where terminals connect.
 func (d *Daemon) LANAddr() net.Addr { return d.lan.Addr() }
+
+// cutter returns CutUplink, nil if there is no uplink.
+func (d *Daemon) cutter() func(time.Duration) {
+	if d.uplink == nil {
+		return nil
+	}
+	return d.CutUplink
+}
 
 // CutUplink cuts the link to the cloud for the given time, to practise an
 // outage. Without an uplink it does nothing.
