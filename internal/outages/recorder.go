@@ -97,6 +97,7 @@ type Recorder struct {
 	cfg Config
 
 	// Owned by Run.
+	started  time.Time // this process
 	connects uint64
 	cursor   event.Seq
 	moved    time.Time // when the cursor last did, or had nowhere to go
@@ -138,6 +139,7 @@ func New(cfg Config) (*Recorder, error) {
 	for _, k := range r.all {
 		r.take(k)
 	}
+	r.started = now
 	r.resume(last, now)
 	r.cursor, r.moved = cfg.Journal.Cursor(cfg.Cursor), now
 	return r, nil
@@ -301,8 +303,12 @@ func (r *Recorder) wrong(l *Link, now time.Time) Stretch {
 	}
 	if !l.Up {
 		s := l.Failure
-		if s.Cause != "" && (r.current() == nil || len(r.current().Causes) == 0) {
+		switch k := r.current(); {
+		case s.Cause == "":
+		case k == nil || len(k.Causes) == 0:
 			s.From = l.Since // it was lost before it was known why
+		case k.Causes[len(k.Causes)-1].From.Before(r.started):
+			s.From = r.started // since then the box was there, and did not know yet
 		}
 		return s
 	}
