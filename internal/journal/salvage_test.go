@@ -153,6 +153,56 @@ func TestSalvageSparesTheUntouched(t *testing.T) {
 	}
 }
 
+// TestSalvageSparesABatchOfUnknownLength damages the number in front of each
+// batch, which has no checksum, bit by bit: all its records are read.
+func TestSalvageSparesABatchOfUnknownLength(t *testing.T) {
+	const n = 200
+	o := small
+	b := start(t, newJournal(t, o), o)
+	for i := 0; i < n; i += 100 {
+		b.fill(i+1, i+90) // batches
+		for k := range 10 {
+			b.append(i + 91 + k) // and lone events
+		}
+	}
+	b.stop()
+	paths, err := filepath.Glob(filepath.Join(b.dir, "*"+segmentSuffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches := 0
+	for seq := 1; seq <= n; seq++ {
+		at := bytes.Index(before, recordOf(t, seq)) - countSize
+		if at < 0 || before[at] < 2 || before[at] > 100 || !bytes.Equal(before[at+1:at+countSize], []byte{0, 0, 0}) {
+			continue // in the middle of one, or in another segment
+		}
+		batches++
+		for bit := range 8 * countSize {
+			root := memory(t)
+			dir := filepath.Join(root, "copy")
+			if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
+				t.Fatal(err)
+			}
+			after := bytes.Clone(before)
+			after[at+bit/8] ^= 1 << (bit % 8)
+			if err := os.WriteFile(filepath.Join(dir, filepath.Base(paths[0])), after, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wantSalvaged(t, fmt.Sprintf("bit %d of the number of batch %d", bit, seq), dir, o, n, untouched(t, before, after, n))
+			if err := os.RemoveAll(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if batches == 0 {
+		t.Fatal("no batch was found")
+	}
+}
+
 // wantSalvaged opens a damaged journal twice and wants to read what is whole.
 func wantSalvaged(t *testing.T, what, dir string, o Options, n int, whole map[event.Seq]bool) {
 	t.Helper()

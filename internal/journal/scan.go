@@ -134,13 +134,24 @@ func batchRecords(first event.Seq, batch []byte, fn func(seq event.Seq, record [
 	if least := uint32(lengthSize + headSize); count == 0 || count > uint32(len(batch))/least {
 		count = 1 // nonsense; the event the batch is named after was there
 	}
+	// The number has no checksum, the records have: where it and they differ, they
+	// are right.
 	last := first + event.Seq(count) - 1
-	rest := batch[countSize:]
-	for seq := first; seq <= last; seq++ {
+	rest, whole := batch[countSize:], true
+	for seq := first; seq <= last || len(rest) > 0; seq++ {
+		if len(rest) == 0 && whole && seq > first {
+			return seq - 1 // all of it was read
+		}
 		var record []byte
 		var err error
 		if record, rest, err = cut(rest); err == nil {
 			err = verify(record, seq)
+		}
+		if whole = whole && err == nil; seq > last {
+			if err != nil {
+				break // no record
+			}
+			last = seq
 		}
 		if !fn(seq, record, err) {
 			break
