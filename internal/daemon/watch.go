@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
@@ -180,10 +178,12 @@ func answers(ctx context.Context, addr net.Addr) error {
 	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		if ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
-			return nil
+		// Once connected, whatever comes but silence is an answer: a connection
+		// closed for want of room, too.
+		if at, ok := errors.AsType[*net.OpError](err); ctx.Err() != nil || ok && at.Op == "dial" {
+			return err
 		}
-		return err
+		return nil
 	}
 	return resp.Body.Close()
 }

@@ -375,8 +375,11 @@ func TestBounds(t *testing.T) {
 		v := newVenue()
 		r, stop := v.start(t, "boot1")
 		pass(time.Hour)
-		if v.puts > 62 {
-			t.Errorf("%d commits in a quiet hour", v.puts)
+		v.mu.Lock()
+		puts := v.puts
+		v.mu.Unlock()
+		if puts > 62 {
+			t.Errorf("%d commits in a quiet hour", puts)
 		}
 		for range keepMost + 10 {
 			v.fail("dns")
@@ -395,7 +398,9 @@ func TestBounds(t *testing.T) {
 		}
 		pass(91 * 24 * time.Hour)
 		r, stop = v.start(t, "boot1")
+		v.mu.Lock()
 		v.link.Since = time.Now()
+		v.mu.Unlock()
 		pass(time.Minute)
 		stop(true)
 		if all := r.Outages(); len(all) != 1 || all[0].Cause != Stopped {
