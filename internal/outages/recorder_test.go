@@ -109,6 +109,13 @@ func (v *venue) connect() {
 	v.link.Connects++
 }
 
+// set changes the venue under its lock.
+func (v *venue) set(change func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	change()
+}
+
 func (v *venue) config(boot string) Config {
 	return Config{
 		Journal: v, Cursor: "uplink", Boot: boot, Log: slog.New(slog.DiscardHandler),
@@ -184,7 +191,7 @@ func TestOutageIsRecorded(t *testing.T) {
 		v.fail("no_internet")
 		v.sell(1, event.PaymentCompleted, "B2", `{"paymentId":"q","amount":"1e99","currency":"USD"}`)
 		v.sell(4, event.OrderCreated, "B2", `{"orderId":"o"}`)
-		v.repeats.Terminals = 5
+		v.set(func() { v.repeats.Terminals = 5 })
 		pass(5 * time.Minute)
 		if o := only(t, r); !o.End.IsZero() || o.Cause != "no_internet" || o.Held.Events != 7 || o.Lasted(time.Now()) < 5*time.Minute {
 			t.Errorf("while it lasts: %+v", o)
@@ -246,11 +253,11 @@ func TestHowTheProcessEnded(t *testing.T) {
 				v.sell(3, event.PaymentCompleted, "A1", paid)
 				stop(tt.inOrder)
 				ended := time.Now()
-				v.link = Link{Since: time.Now(), Waits: true}
+				v.set(func() { v.link = Link{Since: time.Now(), Waits: true} })
 				pass(tt.away)
 				r, stop := v.start(t, tt.boot)
 				defer stop(true)
-				v.link.Since = time.Now()
+				v.set(func() { v.link.Since = time.Now() })
 				pass(3 * time.Second)
 				v.connect()
 				v.drain()
@@ -286,17 +293,17 @@ func TestPowerCutDuringAnOutage(t *testing.T) {
 		v.fail("no_internet")
 		v.sell(20, event.PaymentCompleted, "A1", paid)
 		pass(time.Second)
-		v.repeats.Terminals = 2
+		v.set(func() { v.repeats.Terminals = 2 })
 		pass(time.Hour)
 		stop(false)
-		v.link, v.repeats = Link{Since: time.Now(), Waits: true}, Repeats{}
+		v.set(func() { v.link, v.repeats = Link{Since: time.Now(), Waits: true}, Repeats{} })
 		pass(10 * time.Minute)
-		v.link.Since = time.Now()
+		v.set(func() { v.link.Since = time.Now() })
 		r, stop := v.start(t, "boot2")
 		defer stop(true)
 		v.fail("no_internet")
 		v.sell(5, event.PaymentCompleted, "A1", paid)
-		v.repeats.Terminals = 1
+		v.set(func() { v.repeats.Terminals = 1 })
 		pass(time.Minute)
 		v.connect()
 		v.drain()
@@ -322,13 +329,13 @@ func TestBackendAway(t *testing.T) {
 		r, stop := v.start(t, "boot1")
 		defer stop(true)
 		pass(time.Hour)
-		v.link.Waits = false
+		v.set(func() { v.link.Waits = false })
 		v.sell(1, event.PaymentCompleted, "A1", paid)
 		pass(time.Hour)
 		if got := r.Outages(); len(got) != 0 {
 			t.Fatalf("%+v", got)
 		}
-		v.link.Waits = true
+		v.set(func() { v.link.Waits = true })
 		began := time.Now()
 		pass(10 * time.Minute)
 		v.drain()
@@ -397,10 +404,8 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%d notes", len(v.notes))
 		}
 		pass(91 * 24 * time.Hour)
+		v.set(func() { v.link.Since = time.Now() })
 		r, stop = v.start(t, "boot1")
-		v.mu.Lock()
-		v.link.Since = time.Now()
-		v.mu.Unlock()
 		pass(time.Minute)
 		stop(true)
 		if all := r.Outages(); len(all) != 1 || all[0].Cause != Stopped {
