@@ -25,11 +25,14 @@ func (s *sender) gather(now time.Time) (bool, error) {
 	if !begun {
 		s.since = now
 	}
+	if s.more || len(s.pending) == 0 {
+		return false, nil // a backlog, or nothing
+	}
 	size := 0
 	for i := range s.pending {
 		size += len(s.pending[i].Payload) + 512
 	}
-	if s.more || len(s.pending) == 0 || size >= s.most(s.toBroker.bytes) || !now.Before(s.since.Add(gatherFor)) {
+	if size >= s.most(s.toBroker.bytes) || !now.Before(s.since.Add(gatherFor)) {
 		return false, nil
 	}
 	travelling := 0
