@@ -20,7 +20,7 @@ func TestCatalogueIsSound(t *testing.T) {
 			t.Errorf("%s has no class", r.Kind)
 		}
 		for what, roles := range map[string][]Role{"senders": r.Senders, "roles that hear it": r.AlsoRoles} {
-			// Contract C14: the seed forgot its owners.
+			// Contract C14: the existing system forgot its owners.
 			if slices.Contains(roles, Admin) != slices.Contains(roles, Owner) {
 				t.Errorf("%s: ADMIN and OWNER differ among %s", r.Kind, what)
 			}

@@ -208,8 +208,13 @@ func NewEpoch(before Epoch) Epoch {
 	if next > before {
 		return next
 	}
-	if id, err := uuid.Parse(string(before)); err == nil {
-		for i := len(id) - 1; i >= 0; i-- { // count up, carrying
+	// The clock is behind: the time of the one before, and a millisecond. The
+	// rest stays random, since two machines may be made of the same backup.
+	was, errWas := uuid.Parse(string(before))
+	id, errIs := uuid.Parse(string(next))
+	if errWas == nil && errIs == nil {
+		copy(id[:6], was[:6])
+		for i := 5; i >= 0; i-- { // count up, carrying
 			id[i]++
 			if id[i] != 0 {
 				break

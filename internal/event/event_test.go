@@ -31,6 +31,11 @@ func TestNewEpochGrows(t *testing.T) {
 			e = next
 		}
 	}
+	// Two machines made of one backup, both with a clock that stands still.
+	const future = "ffffff00-0000-7000-8000-000000000000"
+	if one, other := NewEpoch(future), NewEpoch(future); one == other {
+		t.Error("two boxes have one epoch")
+	}
 }
 
 func TestIDs(t *testing.T) {

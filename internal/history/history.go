@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -50,6 +51,7 @@ type hour struct {
 type Recorder struct {
 	state  State
 	sample func() Sample
+	now    func() time.Time
 	log    *slog.Logger
 
 	mu    sync.Mutex // guards below
@@ -58,9 +60,10 @@ type Recorder struct {
 }
 
 // Open returns a recorder that knows what an earlier one kept. Figures that
-// cannot be read are left out: they are a convenience.
-func Open(state State, sample func() Sample, log *slog.Logger) *Recorder {
-	r := &Recorder{state: state, sample: sample, log: log, hours: map[int64]*hour{}, dirty: map[int64]bool{}}
+// cannot be read are left out: they are a convenience. now is a clock that does
+// not begin in the past at a start: what seems to lie ahead is let go.
+func Open(state State, sample func() Sample, now func() time.Time, log *slog.Logger) *Recorder {
+	r := &Recorder{state: state, sample: sample, now: now, log: log, hours: map[int64]*hour{}, dirty: map[int64]bool{}}
 	entries, err := state.All(space)
 	if err != nil {
 		log.Warn("history read in part", "err", err)
@@ -90,12 +93,13 @@ func (r *Recorder) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			r.save(time.Now())
+			r.save(r.now())
 			return nil
-		case now := <-tick.C:
+		case at := <-tick.C:
+			now := r.now()
 			r.note(now, r.sample())
-			if now.Sub(saved) >= saveEvery {
-				saved = now
+			if at.Sub(saved) >= saveEvery {
+				saved = at
 				r.save(now)
 			}
 		}
@@ -128,11 +132,13 @@ func (r *Recorder) note(now time.Time, s Sample) {
 }
 
 // save keeps what has changed. What cannot be kept is tried again with the next.
+// Called by Run alone; nobody waits for the disk but it.
 func (r *Recorder) save(now time.Time) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	dirty := r.dirty
+	r.dirty = map[int64]bool{}
 	entries := map[string][]byte{}
-	for at := range r.dirty {
+	for at := range dirty {
 		key := strconv.FormatInt(at, 10)
 		entries[key] = nil
 		if h := r.hours[at]; h != nil {
@@ -143,14 +149,16 @@ func (r *Recorder) save(now time.Time) {
 			entries[key] = raw
 		}
 	}
+	r.mu.Unlock()
 	if len(entries) == 0 {
 		return
 	}
 	if err := r.state.Put(space, entries); err != nil {
 		r.log.Warn("history not kept", "err", err, "at", now.UTC().Format(time.RFC3339))
-		return
+		r.mu.Lock()
+		maps.Copy(r.dirty, dirty)
+		r.mu.Unlock()
 	}
-	clear(r.dirty)
 }
 
 // Figures are some of the last minutes: how much waited at most and how many

@@ -18,9 +18,13 @@ type disk struct {
 	entries map[string][]byte
 	writes  int
 	err     error
+	hangs   func() // nil: it does not
 }
 
 func (d *disk) Put(_ string, entries map[string][]byte) error {
+	if d.hangs != nil {
+		d.hangs()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err != nil {
@@ -45,7 +49,7 @@ func (d *disk) All(string) (map[string][]byte, error) {
 
 func run(t *testing.T, d *disk, sample func() Sample, lasts time.Duration) *Recorder {
 	t.Helper()
-	r := Open(d, sample, slog.New(slog.DiscardHandler))
+	r := Open(d, sample, time.Now, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
 	if err := r.Run(ctx); err != nil {
@@ -97,9 +101,34 @@ func TestMinutesSurviveARestart(t *testing.T) {
 	})
 }
 
+// TestSystemThatBootsInThePast: the week stays, whatever a board without a clock
+// battery takes the time for until it is told.
+func TestSystemThatBootsInThePast(t *testing.T) {
+	d := &disk{entries: map[string][]byte{}}
+	before := Open(d, nil, time.Now, slog.New(slog.DiscardHandler))
+	last := time.Unix(1_800_000_000, 0)
+	before.note(last, Sample{Waiting: 7})
+	before.save(last)
+	synctest.Test(t, func(t *testing.T) { // in it, it is the year 2000
+		boot := time.Now()
+		r := Open(d, func() Sample { return Sample{} }, func() time.Time { return last.Add(time.Since(boot)) }, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		defer cancel()
+		if err := r.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if f := r.Last(2*Step, last.Add(Step)).Waiting; f[0] == nil || *f[0] != 7 || f[1] == nil || *f[1] != 0 {
+			t.Errorf("what was known is not shown: %v", f)
+		}
+	})
+	if len(d.entries) != 1 {
+		t.Errorf("%d hours kept", len(d.entries))
+	}
+}
+
 func TestAWeekIsAllThatIsKept(t *testing.T) {
 	d := &disk{entries: map[string][]byte{}}
-	r := Open(d, nil, slog.New(slog.DiscardHandler))
+	r := Open(d, nil, time.Now, slog.New(slog.DiscardHandler))
 	begin := time.Unix(1_800_000_000, 0)
 	for h := range 24 * 9 {
 		r.note(begin.Add(time.Duration(h)*time.Hour), Sample{Waiting: h})
@@ -116,9 +145,31 @@ func TestAWeekIsAllThatIsKept(t *testing.T) {
 	}
 }
 
+// TestADiskThatHangs: who asks for the figures does not wait for it.
+func TestADiskThatHangs(t *testing.T) {
+	begun, hangs := make(chan struct{}), make(chan struct{})
+	d := &disk{entries: map[string][]byte{}, hangs: func() { close(begun); <-hangs }}
+	r := Open(d, nil, time.Now, slog.New(slog.DiscardHandler))
+	now := time.Now()
+	r.note(now, Sample{Waiting: 3})
+	var wg sync.WaitGroup
+	wg.Go(func() { r.save(now) })
+	<-begun
+	if !r.mu.TryLock() {
+		t.Error("the figures are locked while the disk hangs")
+	} else {
+		r.mu.Unlock()
+	}
+	close(hangs)
+	wg.Wait()
+	if len(d.entries) != 1 || len(r.dirty) != 0 {
+		t.Errorf("%d hours kept, %d to be kept", len(d.entries), len(r.dirty))
+	}
+}
+
 func TestADiskThatFailsIsTriedAgain(t *testing.T) {
 	d := &disk{entries: map[string][]byte{}, err: errors.New("no")}
-	r := Open(d, nil, slog.New(slog.DiscardHandler))
+	r := Open(d, nil, time.Now, slog.New(slog.DiscardHandler))
 	now := time.Unix(1_800_000_000, 0)
 	r.note(now, Sample{Waiting: 1})
 	r.save(now)
@@ -128,7 +179,7 @@ func TestADiskThatFailsIsTriedAgain(t *testing.T) {
 		t.Error("what could not be kept was not tried again")
 	}
 	d.entries["nonsense"] = []byte("{")
-	if again := Open(d, nil, slog.New(slog.DiscardHandler)); len(again.hours) != 1 {
+	if again := Open(d, nil, time.Now, slog.New(slog.DiscardHandler)); len(again.hours) != 1 {
 		t.Errorf("%d hours read", len(again.hours))
 	}
 }

@@ -59,12 +59,10 @@ func refuses(path string) (nearest, owner string) {
 	if parent := filepath.Dir(path); err != nil && parent != path {
 		return refuses(parent)
 	}
-	if err == nil {
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			owner = userName(int(stat.Uid))
-		}
+	if err != nil {
+		return path, ""
 	}
-	return path, owner
+	return path, ownerOf(info)
 }
 
 func userName(id int) string {

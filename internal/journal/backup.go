@@ -11,6 +11,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"maps"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -90,18 +91,19 @@ func readState(tx *bolt.Tx) state {
 	return all
 }
 
-func (m *meta) state() (state, error) {
+// state copies the state with the cursors of the same moment: what a cursor has
+// passed because it is noted in the state is in it.
+func (m *meta) state() (all state, cursors map[string]event.Seq, err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.file == nil {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
 	}
-	var all state
-	err := m.file.view(func(tx *bolt.Tx) error {
+	err = m.file.view(func(tx *bolt.Tx) error {
 		all = readState(tx)
 		return nil
 	})
-	return all, err
+	return all, maps.Clone(m.cursors), err
 }
 
 // Backup writes a backup of all that is stored by now, with cursors and state.
@@ -110,9 +112,8 @@ func (m *meta) state() (state, error) {
 // it has returned nil, what was written is no backup.
 func (j *Journal) Backup(ctx context.Context, w io.Writer, of Source) error {
 	// Cursors and state first: they must not be ahead of the events.
-	entries, err := j.meta.state()
+	entries, cursors, err := j.meta.state()
 	if err == nil {
-		cursors, _, _, _ := j.meta.snapshot()
 		err = backup(ctx, j, w, newBackupHead(of, j.Epoch(), cursors, entries), nil)
 	}
 	if err != nil {
@@ -174,6 +175,9 @@ type backupWriter struct {
 func (b *backupWriter) write(line []byte) error {
 	b.crc = crc32.Update(b.crc, castagnoli, line)
 	b.line = fmt.Appendf(line, ",\"crc\":\"%08x\"}\n", b.crc)
+	if len(b.line) > maxBackupLine { // nobody could read it again
+		return fmt.Errorf("%w: %d bytes in a line of a backup", ErrTooLarge, len(b.line))
+	}
 	_, _ = b.sha.Write(b.line) // never fails
 	_, err := b.w.Write(b.line)
 	return err

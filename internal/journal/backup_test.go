@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ func odd() []*event.Event {
 	full := sample(1)
 	full.Actor, full.Role, full.Terminal, full.CorrelationID, full.Sender = "a<&>", event.Waiter, "AVQD-1", "c}}", "sid"
 	full.Expires, full.Digest = day.Add(time.Hour), 1<<63+1
+	full.Clock = event.Clock{Error: 7 * time.Millisecond}
 	full.Audience = event.Audience{
 		Venue: true, Tables: []string{"1", ""}, Orders: []string{"2"}, Roles: []event.Role{"R"},
 		Users: []string{"3"}, Terminals: []string{"4", "5"}, Except: []event.Role{event.Viewer},
@@ -46,6 +48,9 @@ func odd() []*event.Event {
 		func(e *event.Event) { e.Origin = 77 },
 		func(e *event.Event) { e.Time = time.UnixMilli(1 << 52).UTC() },
 		func(e *event.Event) { e.Subject = "a\nb\u2029\\\"" },
+		func(e *event.Event) {
+			e.Clock = event.Clock{Boot: "0190a5b0-1c2d-7e3f-8a4b-5c6d7e8f9a0b", Up: 90 * time.Second}
+		},
 	} {
 		e := sample(i + 20)
 		change(e)
@@ -150,6 +155,115 @@ func TestRestoredEqualsBackedUp(t *testing.T) {
 	third := start(t, dir, Options{})
 	if got := third.all(); !reflect.DeepEqual(got, again.all()) || r.NewEpoch <= again.Epoch() {
 		t.Error("the second generation differs")
+	}
+}
+
+// TestBackupHoldsTheState: as many events as wait for an operator at most, as
+// JSON in JSON, do not make a line that is refused when it is read again.
+func TestBackupHoldsTheState(t *testing.T) {
+	if parked := 1000 * event.MaxPayload / 9 * 16; maxBackupLine < parked*5/4 {
+		t.Errorf("a line of %d bytes is read, of %d may be written", maxBackupLine, parked)
+	}
+}
+
+// TestBackupOfOneMoment: an event that is noted in the state because the cloud
+// does not take it, and then passed, would be lost with a cursor that is newer
+// than the state.
+func TestBackupOfOneMoment(t *testing.T) {
+	b := start(t, newJournal(t, small), small)
+	const n = 2500
+	b.fill(1, n)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range n {
+			if err := errors.Join(b.Put("s", map[string][]byte{"noted": seqBytes(event.Seq(i + 1))}), b.MoveCursor("c", event.Seq(i+1))); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for looks := 0; ; looks++ {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		entries, cursors, err := b.meta.state()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := cursors["c"]; at > 0 && at > getSeq(entries["s"][0].Value) {
+			t.Fatalf("the cursor is at %d and the state at %d, look %d", at, getSeq(entries["s"][0].Value), looks)
+		}
+	}
+}
+
+// TestRestoredKeepsToItsCap: a box that was full is full again, and takes events
+// as soon as the cloud has a part of them, not only once it has them all.
+func TestRestoredKeepsToItsCap(t *testing.T) {
+	const most = 640
+	b := start(t, newJournal(t, small), small)
+	if err := b.MoveCursor("uplink", 0); err != nil {
+		t.Fatal(err)
+	}
+	b.fill(1, most)
+	o := Options{MaxEvents: most, Now: small.Now}
+	dir, _ := restored(t, backUp(t, b.Journal), o)
+	again := start(t, dir, o)
+	if again.Stored() != most || again.offer() != 0 {
+		t.Fatalf("%d events, %s", again.Stored(), again.Level())
+	}
+	if err := again.MoveCursor("uplink", most/2); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		_, err := again.Append(t.Context(), classed(1, event.Service))
+		return err == nil
+	})
+}
+
+// TestRestoredIsTrimmedInTime: what is restored is as old as it was.
+func TestRestoredIsTrimmedInTime(t *testing.T) {
+	b := start(t, newJournal(t, small), small)
+	b.fill(1, 1500)
+	if err := b.MoveCursor("uplink", 1500); err != nil {
+		t.Fatal(err)
+	}
+	now := day.Add(30 * time.Minute)
+	o := Options{SegmentBytes: small.SegmentBytes, RetainFor: time.Hour, Now: func() time.Time { return now }}
+	dir, _ := restored(t, backUp(t, b.Journal), o)
+	j, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if n, err := j.Trim(); err != nil || n != 0 {
+		t.Errorf("trimmed %d segments too early, %v", n, err)
+	}
+	now = now.Add(time.Hour)
+	if n, err := j.Trim(); err != nil || n < 3 {
+		t.Errorf("trimmed %d segments, %v", n, err)
+	}
+}
+
+// TestBulkTellsOfAFailedWrite: a batch that is not on disk is not passed over.
+func TestBulkTellsOfAFailedWrite(t *testing.T) {
+	s, err := createSegment(t.TempDir(), 1, event.NewEpoch(""), Options{}.withDefaults().mapped(), &pool{}, &counters{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.kill(errTrimmed)
+	record, err := encode(sample(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp(record, 1)
+	b := newBulk(s, batchBytes)
+	b.add(1, record)
+	(&box{t: t}).swap(s.file, func() (int, error) { return syscall.Open(s.path, syscall.O_RDONLY, 0) })
+	if err := b.flush(); err == nil {
+		t.Error("written on a broken disk")
 	}
 }
 

@@ -78,7 +78,7 @@ func openBolt(path string, mode fileMode, mapped int64, c *counters) (*boltFile,
 					flag |= os.O_CREATE | os.O_EXCL
 				}
 				var err error
-				f.raw, err = os.OpenFile(name, flag, perm)
+				f.raw, err = openFile(name, flag, perm)
 				return f.raw, err
 			},
 		})
@@ -161,7 +161,7 @@ func (f *boltFile) close() error {
 // drop closes the descriptor under bbolt. The mapping stays, and would keep
 // the flock with it.
 func (f *boltFile) drop() error {
-	return errors.Join(syscall.Flock(int(f.raw.Fd()), syscall.LOCK_UN), f.raw.Close())
+	return errors.Join(unlockFile(f.raw), f.raw.Close())
 }
 
 // isDamage tells content that is wrong from a file that cannot be had just

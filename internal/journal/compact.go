@@ -63,11 +63,15 @@ func (j *Journal) compact(keep time.Duration, p Progress) (c Compacted, err erro
 }
 
 // Compact does to the journal of a stopped box what [Journal.Compact] does. It
-// opens it as a start would, with the repairs of a start.
+// opens it as a start would, with the repairs of a start. ErrNoCursor if that
+// leaves nobody who is known to have what would go.
 func Compact(dir string, keep time.Duration, o Options, p Progress) (Compacted, error) {
 	j, err := Open(dir, o)
 	if err != nil {
 		return Compacted{}, err
+	}
+	if s, _, followed := j.passed(); s != nil && !followed {
+		return Compacted{}, errors.Join(fmt.Errorf("compact journal %s: %w", dir, ErrNoCursor), j.Close())
 	}
 	c, err := j.compactWith(keep, p)
 	return c, errors.Join(err, j.Close())

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // calls are the system calls that change what is on disk, or how it is mapped.
@@ -33,7 +35,7 @@ type stage struct {
 
 func newStage(t *testing.T, w workload) *stage {
 	t.Helper()
-	s := &stage{workload: w, strace: need(t, "strace")}
+	s := &stage{workload: w, strace: needs.Program(t, "strace")}
 	if w.prepare == nil {
 		return s
 	}

@@ -333,8 +333,15 @@ func TestDamagedCursor(t *testing.T) {
 		t.Fatalf("cursors %v", b.Stats().Cursors)
 	}
 	entries, err := b.All("lan")
-	if !errors.Is(err, ErrDamaged) || len(entries) != 1 || string(entries["good"]) != "sound" {
+	if err != nil || len(entries) != 1 || string(entries["good"]) != "sound" {
 		t.Fatalf("state %v, %v", entries, err)
+	}
+	b.stop()
+	if r, err := Check(b.dir); err != nil || !r.OK() {
+		t.Errorf("check: %v, %+v", err, r)
+	}
+	if kept, err := filepath.Glob(path + ".damaged-*"); err != nil || len(kept) != 1 {
+		t.Errorf("kept for people: %v, %v", kept, err)
 	}
 }
 

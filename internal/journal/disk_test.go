@@ -63,14 +63,14 @@ func TestWriteErrorRollsToANewSegment(t *testing.T) {
 			if _, err := b.Append(t.Context(), keyed(500, "k", 1)); err == nil {
 				t.Fatal("stored on a broken disk")
 			}
-			if s := b.Stats(); s.Healthy() || s.Stored != event.Seq(last) {
+			if s := b.Stats(); s.Err == nil || s.Stored != event.Seq(last) {
 				t.Fatalf("stats %+v", s)
 			}
 			r, err := b.Append(t.Context(), keyed(500, "k", 1))
 			if err != nil || r.Seq != event.Seq(last+1) || r.Duplicate {
 				t.Fatalf("after the error: %+v, %v", r, err)
 			}
-			if s := b.Stats(); !s.Healthy() || s.Segments != 2 {
+			if s := b.Stats(); s.Err != nil || s.Segments != 2 {
 				t.Fatalf("stats %+v", s)
 			}
 			for range 2 {
@@ -161,6 +161,37 @@ func TestRescue(t *testing.T) {
 	}
 }
 
+// TestRescueOfMoreThanMemoryHolds loses a whole segment under the writer: what
+// memory does not hold any more is lost, the rest is not.
+func TestRescueOfMoreThanMemoryHolds(t *testing.T) {
+	b := start(t, newJournal(t, Options{}), Options{Now: small.Now})
+	if err := b.MoveCursor("uplink", 0); err != nil { // nothing is trimmed
+		t.Fatal(err)
+	}
+	const last = tailEvents + 1000
+	b.fill(1, last)
+	held := int(b.tail.oldest())
+	info, err := os.Stat(b.writer.active.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero(t, b.writer.active.path, 2*pageSize, info.Size()-2*pageSize)
+	b.breakWrites()
+	if _, err := b.Append(t.Context(), sample(9999)); err == nil {
+		t.Fatal("stored on a broken disk")
+	}
+	b.append(last + 1)
+	b = b.restart(Options{Now: small.Now})
+	events, err := b.Read(event.Seq(held-1), last, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.wantSamples(events, held, last+1)
+	if good, lost := readable(t, b.Journal); good != len(events) || lost != held-1 {
+		t.Errorf("%d events and %d lost", good, lost)
+	}
+}
+
 // TestDiskGoneAndBack refuses events while no segment can be made, and goes on
 // by itself.
 func TestDiskGoneAndBack(t *testing.T) {
@@ -181,7 +212,7 @@ func TestDiskGoneAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.append(11)
-	if s := b.Stats(); !s.Healthy() {
+	if s := b.Stats(); s.Err != nil {
 		t.Fatalf("stats %+v", s)
 	}
 	b.wantSamples(b.all(), 1, 11)

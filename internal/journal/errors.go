@@ -32,6 +32,10 @@ var (
 	// ErrNotFound says that no retained event has the given seq or ID.
 	ErrNotFound = errors.New("no such event")
 
+	// ErrNoCursor says that nobody is known to have the events of a stopped
+	// box: it has no cloud, or its state was lost.
+	ErrNoCursor = errors.New("no cursor says who has the events: start the box, and compact while it runs")
+
 	// ErrBeyond says that a cursor was asked to pass the last stored event.
 	ErrBeyond = errors.New("cursor beyond the last stored event")
 

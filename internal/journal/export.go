@@ -149,6 +149,9 @@ type plainEvent struct {
 	Class         string         `json:"class,omitempty"`
 	Origin        string         `json:"origin,omitempty"`
 	Time          time.Time      `json:"time,omitzero"`
+	TimeErrorMs   int64          `json:"timeErrorMs,omitempty"` // these three: event.Clock
+	Boot          string         `json:"boot,omitempty"`
+	UpMs          int64          `json:"upMs,omitempty"`
 	Subject       string         `json:"subject,omitempty"`
 	Actor         string         `json:"actor,omitempty"`
 	Role          event.Role     `json:"role,omitempty"`
@@ -168,7 +171,8 @@ func appendEvent(b []byte, e *event.Event) ([]byte, error) {
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(&plainEvent{
 		Seq: e.Seq, Epoch: e.Epoch, ID: e.ID, Kind: e.Kind, Class: e.Class.String(), Origin: e.Origin.String(),
-		Time: inRange(e.Time), Subject: e.Subject, Actor: e.Actor, Role: e.Role, Terminal: e.Terminal,
+		Time: inRange(e.Time), TimeErrorMs: e.Clock.Error.Milliseconds(), Boot: e.Clock.Boot, UpMs: e.Clock.Up.Milliseconds(),
+		Subject: e.Subject, Actor: e.Actor, Role: e.Role, Terminal: e.Terminal,
 		CorrelationID: e.CorrelationID, Audience: e.Audience, Sender: e.Sender, Expires: inRange(e.Expires),
 		DedupKey: e.DedupKey, Digest: e.Digest,
 	})

@@ -95,7 +95,7 @@ func TestLadder(t *testing.T) {
 		if level := b.measure(); level != step.level {
 			t.Fatalf("step %d: %s, want %s", i, level, step.level)
 		}
-		if s := b.Stats(); s.Level != step.level || (s.LevelReason == "") != (step.level == LevelOK) || !s.Healthy() {
+		if s := b.Stats(); s.Level != step.level || (s.LevelReason == "") != (step.level == LevelOK) || s.Err != nil {
 			t.Fatalf("step %d: %+v", i, s)
 		}
 		if lowest := b.offer(); lowest != step.lowest {
@@ -133,7 +133,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	b.wantDuplicate("k", 1, first) // a repeat needs no room
 	s := b.Stats()
-	if s.Healthy() || s.Level != LevelFull || s.Ballast != 0 || s.Segments > 2 || s.Stored != 50 {
+	if s.Err == nil || s.Level != LevelFull || s.Ballast != 0 || s.Segments > 2 || s.Stored != 50 {
 		t.Fatalf("stats %+v", s)
 	}
 	disk.free.Store(2 << 20) // what the ballast was
@@ -151,7 +151,7 @@ func TestDiskFull(t *testing.T) {
 		return err == nil
 	})
 	eventually(t, func() bool { return b.Stats().Ballast >= 2<<20 })
-	if s := b.Stats(); !s.Healthy() || s.Level != LevelOK || s.Stored != 51 || s.Refused["money"] < 20 {
+	if s := b.Stats(); s.Err != nil || s.Level != LevelOK || s.Stored != 51 || s.Refused["money"] < 20 {
 		t.Fatalf("stats %+v", s)
 	}
 	b = b.restart(o)
@@ -369,4 +369,27 @@ func TestQuarantineIsBounded(t *testing.T) {
 	want(young)
 	disk.free.Store(0)
 	want()
+}
+
+// TestTrimGoesOn: what cannot be deleted, or was by hand, keeps no other room
+// from coming back, else the disk fills and money is refused.
+func TestTrimGoesOn(t *testing.T) {
+	o := small
+	o.RetainBytes = 1
+	b := start(t, newJournal(t, o), o)
+	if err := b.MoveCursor("uplink", 0); err != nil {
+		t.Fatal(err)
+	}
+	b.fill(1, 1500)
+	stays := filepath.Join(b.dir, quarantineDir, "by hand", "file")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(stays), 0o700), os.WriteFile(stays, nil, 0o600), os.Remove(b.paths()[0])); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.MoveCursor("uplink", 1500); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Trim(); err == nil || b.Stats().Segments != 1 {
+		t.Errorf("%d segments left: %v", b.Stats().Segments, err)
+	}
+	b.append(1501)
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,16 +12,16 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // smallDisk mounts a new ext4 of 24 MB and returns where. Only root can, and
 // not everywhere: else the test is skipped with the reason.
 func smallDisk(t *testing.T) string {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED: only root can mount a small disk")
-	}
-	mkfs := need(t, "mkfs.ext4")
+	needs.Root(t, "mount a small disk")
+	mkfs := needs.Program(t, "mkfs.ext4")
 	root := t.TempDir()
 	image, at := filepath.Join(root, "disk"), filepath.Join(root, "mount")
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 24<<20), os.Mkdir(at, 0o700)); err != nil {
@@ -30,7 +31,7 @@ func smallDisk(t *testing.T) string {
 		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
 	}
 	if out, err := exec.Command("mount", "-o", "loop,errors=remount-ro", image, at).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: a small disk cannot be mounted here: %v\n%s", err, out)
+		needs.Missing(t, fmt.Sprintf("a small disk cannot be mounted here: %v\n%s", err, out))
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
@@ -198,6 +199,74 @@ func TestRestartOnAFullDisk(t *testing.T) {
 	b.stop()
 }
 
+// TestDamageOnAFullDisk loses the state while there is no room for a new one but
+// the ballast's: the box starts all the same.
+func TestDamageOnAFullDisk(t *testing.T) {
+	b, disk, o := onSmallDisk(t)
+	total, err := b.pump(1, 100, event.Money)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	occupy(t, disk)
+	if b.room.ballast.bytes() == 0 {
+		t.Fatal("no room was kept back")
+	}
+	f, err := os.OpenFile(filepath.Join(b.dir, metaName), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(make([]byte, 2*pageSize), 0) // no new blocks
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b = start(t, b.dir, o)
+	b.wantBig(total)
+	b.stop()
+}
+
+// TestRescueOnAFullDisk has the room end between two batches of a rescue: what
+// the first one stored can be read, and keys looked up, in the same process.
+func TestRescueOnAFullDisk(t *testing.T) {
+	disk := smallDisk(t)
+	dir, o := filepath.Join(disk, "journal"), Options{Now: small.Now}
+	if err := Create(dir, o); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rescue := func(from, to event.Seq) {
+		for seq := from; seq <= to; seq++ {
+			e := big(int(seq), event.Money)
+			e.Seq = seq
+			j.writer.rescue = append(j.writer.rescue, *e)
+		}
+		j.writer.next = to + 1
+	}
+	rescue(1, 10)
+	if err := j.ready(); err != nil {
+		t.Fatal(err)
+	}
+	rescue(11, 60)
+	neighbour := occupy(t, disk)
+	if err := j.writeRescued(); !isFull(err) {
+		t.Fatalf("stored on a full disk: %v", err)
+	}
+	if err := errors.Join(os.Remove(neighbour), j.ready()); err != nil {
+		t.Fatal(err)
+	}
+	j.tail.init(61)
+	j.stored.Store(60)
+	b := run(t, j)
+	b.wantBig(60)
+	if _, err := b.Append(t.Context(), keyed(61, "k/61", 1)); err != nil {
+		t.Errorf("with a key: %v", err)
+	}
+	b.stop()
+}
+
 // TestNeighbour has another program fill the disk and leave again, over and
 // over, while events come.
 func TestNeighbour(t *testing.T) {
@@ -259,7 +328,7 @@ func TestReadOnlyAndBack(t *testing.T) {
 			t.Fatal("stored on a read-only disk")
 		}
 	}
-	if s := b.Stats(); s.Healthy() {
+	if s := b.Stats(); s.Err == nil {
 		t.Fatalf("stats %+v", s)
 	}
 	b.wantBig(total)

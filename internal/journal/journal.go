@@ -102,6 +102,9 @@ func present(dir string) (bool, error) {
 // opening, but is logged and counted in Stats.
 func Open(dir string, o Options) (*Journal, error) {
 	j, err := open(dir, o.withDefaults())
+	if held := newBallast(dir, 0); isFull(err) && held.release() { // a repair needs room
+		j, err = open(dir, o.withDefaults())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", dir, explain(err, dir))
 	}
@@ -170,19 +173,7 @@ func (j *Journal) openMeta() error {
 	m, err := openMeta(j.dir, &j.disk)
 	if err == nil {
 		j.meta, j.epoch = m, m.epoch
-		if err := m.file.checkMetas(); err != nil {
-			j.o.Log.Error("journal state may be one change old", "err", err)
-			j.counts.Damages++
-		}
-		if err := m.file.checkPages(); err != nil {
-			j.o.Log.Error("journal state is written anew", "err", err)
-			j.counts.Damages++
-			m.broken = true
-		}
-		for name, err := range m.damaged {
-			j.o.Log.Error("cursor is lost and begins anew", "cursor", name, "err", err)
-			j.counts.Damages++
-		}
+		j.mendMeta()
 		return nil
 	}
 	missing := errors.Is(err, fs.ErrNotExist)

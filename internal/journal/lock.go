@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 const lockName = "LOCK"
@@ -20,7 +19,7 @@ func takeLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, syscall.LOCK_EX, dir); err != nil {
+	if err := lock(f, true, dir); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	// The number only helps a human; the lock itself is the kernel's. So a full
@@ -40,15 +39,18 @@ func shareLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, syscall.LOCK_SH, dir); err != nil {
+	if err := lock(f, false, dir); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
-func flock(f *os.File, how int, dir string) error {
-	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+// errLocked is lockFile's: another process has the lock.
+var errLocked = errors.New("locked")
+
+func lock(f *os.File, alone bool, dir string) error {
+	err := lockFile(f, alone)
+	if errors.Is(err, errLocked) {
 		text, _ := io.ReadAll(io.LimitReader(f, 32)) // unreadable: holder unknown
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 		return &LockedError{Dir: dir, PID: pid}
@@ -57,15 +59,6 @@ func flock(f *os.File, how int, dir string) error {
 		return fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return nil
-}
-
-// syncDir makes names created, renamed or removed in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // makeDir makes a directory and those missing above it, each durable before

@@ -206,3 +206,34 @@ func (j *Journal) neighbour(s *segment) event.Epoch {
 	}
 	return epoch
 }
+
+// mendMeta has what can be read of meta.db written anew if there is damage in
+// it: no part is to stumble over that at each start. What cannot be read is told
+// here, and kept beside for people.
+func (j *Journal) mendMeta() {
+	m := j.meta
+	lost := m.lostState()
+	if err := m.file.checkMetas(); err != nil {
+		lost = append(lost, fmt.Errorf("it may be one change old: %w", err))
+	}
+	if err := m.file.checkPages(); err != nil {
+		lost = append(lost, err)
+	}
+	for name, err := range m.damaged {
+		lost = append(lost, fmt.Errorf("cursor %s begins anew: %w", name, err))
+	}
+	for _, err := range lost {
+		j.o.Log.Error("journal state is damaged and written anew", "err", err)
+		j.counts.Damages++
+		m.broken = true
+	}
+	if !m.broken {
+		return
+	}
+	if err := os.Link(m.path, damagedName(m.path, j.o.Now())); err != nil {
+		j.o.Log.Warn("keep damaged journal state", "err", err)
+	}
+	if err := m.replace(); err != nil { // again before the next change
+		j.o.Log.Warn("write journal state anew", "err", err)
+	}
+}

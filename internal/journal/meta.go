@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -199,17 +200,55 @@ func (m *meta) replace() error {
 	return old.close()
 }
 
+// copyState copies what of the state can be read.
 func copyState(to, from *bolt.Tx) error {
-	return from.ForEach(func(name []byte, b *bolt.Bucket) error {
-		if len(name) < len(statePrefix) || string(name[:len(statePrefix)]) != statePrefix {
-			return nil
-		}
+	return eachSpace(from, func(name []byte, b *bolt.Bucket) error {
 		space, err := to.CreateBucket(name)
 		if err != nil {
 			return err
 		}
-		return b.ForEach(space.Put)
+		return b.ForEach(func(key, stored []byte) error {
+			if _, err := checkSum(key, stored); err != nil {
+				return nil //nolint:nilerr // lostState has named it
+			}
+			return space.Put(key, stored)
+		})
+	}, func([]byte, error) {})
+}
+
+// eachSpace visits the spaces of the state. In one that is damaged fn may end
+// early; lost is told why.
+func eachSpace(tx *bolt.Tx, fn func(name []byte, b *bolt.Bucket) error, lost func(name []byte, err error)) error {
+	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+		if !bytes.HasPrefix(name, []byte(statePrefix)) {
+			return nil
+		}
+		err := guard(func() error { return fn(name, b) })
+		if errors.Is(err, ErrDamaged) {
+			lost(name, err)
+			return nil
+		}
+		return err
 	})
+}
+
+// lostState says what of the state cannot be read.
+func (m *meta) lostState() (lost []error) {
+	note := func(name []byte, err error) { lost = append(lost, fmt.Errorf("%s: %w", name, err)) }
+	err := m.file.view(func(tx *bolt.Tx) error {
+		return eachSpace(tx, func(name []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(key, stored []byte) error {
+				if _, err := checkSum(key, stored); err != nil {
+					note(name, err)
+				}
+				return nil
+			})
+		}, note)
+	})
+	if err != nil {
+		lost = append(lost, err)
+	}
+	return lost
 }
 
 // moveCursor moves a cursor forward, durably, and makes it if there is none.
@@ -329,9 +368,13 @@ func (m *meta) close() error {
 	return f.close()
 }
 
+func damagedName(path string, now time.Time) string {
+	return fmt.Sprintf("%s.damaged-%s", path, now.UTC().Format("20060102T150405.000"))
+}
+
 // setAside moves a damaged meta.db out of the way, keeping it for a human.
 func setAside(path string, now time.Time) (string, error) {
-	aside := fmt.Sprintf("%s.damaged-%s", path, now.UTC().Format("20060102T150405.000"))
+	aside := damagedName(path, now)
 	if err := os.Rename(path, aside); err != nil {
 		return "", err
 	}

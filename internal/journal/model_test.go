@@ -305,7 +305,7 @@ func (s *subject) makeRoom(rt *rapid.T) {
 	}
 	e := s.draw(rt)
 	e.DedupKey = "" // a repeat needs no room
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		r, err := s.b.Append(s.t.Context(), e)
 		s.answered(rt, e, r, err)
 		if err == nil {

@@ -37,6 +37,10 @@ type Options struct {
 	QueueEvents int
 	QueueBytes  int64
 
+	// Replace lets Restore put a journal in the place of one that is there,
+	// which is moved aside as it is.
+	Replace bool
+
 	Log *slog.Logger     // default: discard
 	Now func() time.Time // wall clock for retention; default time.Now
 

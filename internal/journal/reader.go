@@ -123,6 +123,9 @@ func (r *Reader) First() event.Seq {
 // Stored returns the seq of the last event that can be read.
 func (r *Reader) Stored() event.Seq { return r.stored }
 
+// Entries returns how many entries of a space of the state can be read.
+func (r *Reader) Entries(space string) int { return len(r.state[space]) }
+
 // Read does what [Journal.Read] does.
 func (r *Reader) Read(after event.Seq, maxEvents, maxBytes int) ([]event.Event, error) {
 	seq := max(after+1, r.First())

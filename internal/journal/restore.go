@@ -44,9 +44,9 @@ const restoreSuffix = ".restoring"
 //
 // The journal is made under another name, and gets its own only when the whole
 // backup has been read and agreed with its checksums; so after an error, a
-// crash or a power cut, dir is as it was. ErrExists if there is a journal;
-// ErrBackup if the backup is damaged, ErrNewer if it is of a newer version, and
-// whatever a says; a may be nil.
+// crash or a power cut, dir is as it was. ErrExists if there is a journal and
+// o.Replace does not allow for it; ErrBackup if the backup is damaged, ErrNewer
+// if it is of a newer version, and whatever a says; a may be nil.
 func Restore(ctx context.Context, r io.Reader, dir string, o Options, a Adopter, p Progress) (Restored, error) {
 	done, err := restoreTo(ctx, r, filepath.Clean(dir), o.withDefaults(), a, p)
 	if err != nil {
@@ -57,7 +57,7 @@ func Restore(ctx context.Context, r io.Reader, dir string, o Options, a Adopter,
 }
 
 func restoreTo(ctx context.Context, r io.Reader, dir string, o Options, a Adopter, p Progress) (done Restored, err error) {
-	if found, err := present(dir); err != nil || found {
+	if found, err := present(dir); err != nil || found && !o.Replace {
 		return done, errors.Join(err, ErrExists)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -67,7 +67,7 @@ func restoreTo(ctx context.Context, r io.Reader, dir string, o Options, a Adopte
 		}
 		defer lock.Close()
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(dir)); err != nil {
 		return done, err
 	}
 	temp := dir + restoreSuffix
@@ -157,15 +157,7 @@ type rebuild struct {
 
 	adopter Adopter // may be nil
 
-	active *segment // nil: the next event begins one
-	full   bool
-	keys   keyIndex
-	newest time.Time
-	last   event.Seq // in active
-
-	batch []byte
-	first event.Seq // of batch
-	count int
+	active *bulk // nil: the next event begins a segment
 }
 
 func (b *rebuild) begin(head *BackupHead) error {
@@ -178,41 +170,34 @@ func (b *rebuild) begin(head *BackupHead) error {
 
 // add takes the next event.
 func (b *rebuild) add(e *event.Event) error {
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
 	b.epoch = max(b.epoch, e.Epoch)
-	if b.count == batchEvents || int64(len(b.batch)) > min(batchBytes, b.o.SegmentBytes) {
-		if err := b.flush(); err != nil {
+	if b.active != nil {
+		if err := b.active.settle(e.Seq); err != nil {
 			return err
 		}
-	}
-	if b.active != nil && (b.full || b.active.about.epoch != e.Epoch) {
-		if err := b.seal(); err != nil {
-			return err
+		s := b.active.segment
+		if b.o.full(b.active.size, int64(e.Seq-s.first)) || s.about.epoch != e.Epoch {
+			if err := b.seal(); err != nil {
+				return err
+			}
 		}
 	}
 	if b.active == nil {
-		var err error
-		if b.active, err = createSegment(b.dir, e.Seq, e.Epoch, b.o.mapped(), &b.pool, &b.disk); err != nil {
+		s, err := createSegment(b.dir, e.Seq, e.Epoch, b.o.mapped(), &b.pool, &b.disk)
+		if err != nil {
 			return err
 		}
-		b.full, b.keys, b.newest, b.last = false, keyIndex{}, time.Time{}, e.Seq-1
+		b.active = newBulk(s, min(batchBytes, b.o.SegmentBytes))
 	}
 	record, err := encode(e)
 	if err != nil {
 		return err
 	}
 	stamp(record, e.Seq)
-	if b.count == 0 {
-		b.batch, b.first = newBatch(b.batch), e.Seq
-	}
-	b.batch = append(b.batch, record...)
-	b.count++
-	if e.DedupKey != "" {
-		b.keys.add(hashKey(e.DedupKey), e.Seq)
-	}
-	if !e.Time.IsZero() {
-		b.newest = e.Time
-	}
-	b.last = e.Seq
+	b.active.add(e.Seq, record)
 	return nil
 }
 
@@ -222,29 +207,10 @@ func (b *rebuild) skip(*LostError) error { return b.seal() }
 
 // restart forgets what the box itself let go of while the backup was made.
 func (b *rebuild) restart(event.Seq) error {
-	b.count = 0
 	if err := b.close(); err != nil {
 		return err
 	}
 	return clearDir(b.dir)
-}
-
-// flush commits the batch.
-func (b *rebuild) flush() error {
-	if b.count == 0 {
-		return nil
-	}
-	if err := b.ctx.Err(); err != nil {
-		return err
-	}
-	closeBatch(b.batch, b.count)
-	size, err := b.active.append(b.first, b.batch)
-	if err != nil {
-		return err
-	}
-	b.full = size+int64(len(b.batch)) >= b.o.SegmentBytes
-	b.count = 0
-	return nil
 }
 
 // seal completes the segment.
@@ -252,18 +218,14 @@ func (b *rebuild) seal() error {
 	if b.active == nil {
 		return nil
 	}
-	err := b.flush()
-	if err == nil {
-		err = b.active.seal(b.last, b.newest, b.keys)
-	}
-	return errors.Join(err, b.close())
+	return errors.Join(b.active.seal(b.active.last), b.close())
 }
 
 func (b *rebuild) close() error {
 	if b.active == nil {
 		return nil
 	}
-	s := b.active
+	s := b.active.segment
 	b.active = nil
 	return s.release()
 }

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -148,8 +148,9 @@ type room struct {
 // isFull reports whether the kernel refused bytes for want of room. bbolt does
 // not wrap the error of growing a file.
 func isFull(err error) bool {
-	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		strings.Contains(err.Error(), syscall.ENOSPC.Error()))
+	return err != nil && slices.ContainsFunc(noRoom(), func(full error) bool {
+		return errors.Is(err, full) || strings.Contains(err.Error(), full.Error())
+	})
 }
 
 // measure looks how much room there is and returns the level. Anyone may call

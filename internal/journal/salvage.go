@@ -309,7 +309,7 @@ func writeSegment(dir string, a about, records iter.Seq2[event.Seq, []byte], o O
 		return nil, err
 	}
 	s.file.db.NoSync = true
-	err = s.fill(a, records)
+	err = fill(s, a.last, records)
 	if err == nil {
 		c.bytes.Add(unsynced.bytes.Load())
 		s.file.counters = c
@@ -325,38 +325,13 @@ func writeSegment(dir string, a about, records iter.Seq2[event.Seq, []byte], o O
 	return s, nil
 }
 
-func (s *segment) fill(a about, records iter.Seq2[event.Seq, []byte]) error {
-	keys := keyIndex{}
-	batch, count, first := newBatch(nil), 0, event.Seq(0)
-	flush := func() error {
-		if count == 0 {
-			return nil
-		}
-		closeBatch(batch, count)
-		_, err := s.append(first, batch)
-		batch, count = newBatch(batch), 0
-		return err
-	}
+func fill(s *segment, last event.Seq, records iter.Seq2[event.Seq, []byte]) error {
+	b := newBulk(s, batchBytes)
 	for seq, record := range records {
-		if count == batchEvents || len(batch) > batchBytes || count > 0 && seq != first+event.Seq(count) {
-			if err := flush(); err != nil {
-				return err
-			}
+		if err := b.settle(seq); err != nil {
+			return err
 		}
-		if count == 0 {
-			first = seq
-		}
-		batch = append(batch, record...)
-		count++
-		if key := field(record, tagDedupKey); key != nil {
-			keys.add(hashKey(key), seq)
-		}
-		if at := field(record, tagTime); at != nil {
-			a.newest = getTime(at)
-		}
+		b.add(seq, record)
 	}
-	if err := flush(); err != nil {
-		return err
-	}
-	return s.seal(a.last, a.newest, keys)
+	return b.seal(last)
 }

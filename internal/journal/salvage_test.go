@@ -7,12 +7,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // recordOf returns the bytes of sample n as they lie in a segment.
@@ -394,12 +393,7 @@ func TestSalvagePassesOverInterruptedCommits(t *testing.T) {
 // eventually waits for a condition.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come to be")
-		}
-		runtime.Gosched()
-	}
+	testpart.Until(t, "it comes to be", ok)
 }
 
 // TestActiveSegmentIsSalvaged damages the file that is being written, behind

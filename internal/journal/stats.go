@@ -55,14 +55,6 @@ type Counters struct {
 	LostEvents uint64 `json:"lostEvents"`      // in them
 }
 
-// EventsPerCommit returns how many events shared a commit on average.
-func (s *Stats) EventsPerCommit() float64 {
-	if s.Commits == 0 {
-		return 0
-	}
-	return float64(s.Events) / float64(s.Commits)
-}
-
 // Stats returns the facts at this moment. It costs a stat per segment.
 func (j *Journal) Stats() Stats {
 	s := Stats{
@@ -103,6 +95,3 @@ func (j *Journal) Stats() Stats {
 	}
 	return s
 }
-
-// Healthy reports whether the last attempt to store an event succeeded.
-func (s *Stats) Healthy() bool { return s.Err == nil }

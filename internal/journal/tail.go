@@ -79,6 +79,13 @@ func (t *tail) read(after, stored event.Seq, maxEvents, maxBytes int) ([]event.E
 	return events, true
 }
 
+// oldest returns the seq of the oldest event held.
+func (t *tail) oldest() event.Seq {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.first
+}
+
 // wait returns when news come or ready is true already.
 func (t *tail) wait(ctx context.Context, closed <-chan struct{}, ready func() bool) error {
 	for {

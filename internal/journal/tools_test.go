@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -58,6 +61,27 @@ func TestCompact(t *testing.T) {
 	}
 	b = start(t, b.dir, o)
 	b.wantSamples(b.all(), int(b.First()), 3000)
+}
+
+// TestCompactWithoutCursors: where the state was lost nobody knows what the cloud
+// has, so all of it stays.
+func TestCompactWithoutCursors(t *testing.T) {
+	b := start(t, newJournal(t, small), small)
+	if err := b.MoveCursor("uplink", 0); err != nil {
+		t.Fatal(err)
+	}
+	b.fill(1, 1500)
+	b.stop()
+	if err := os.Remove(filepath.Join(b.dir, metaName)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first one makes the state anew
+		if c, err := Compact(b.dir, 0, small, nil); !errors.Is(err, ErrNoCursor) || c.Segments != 0 {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	b = start(t, b.dir, small)
+	b.wantSamples(b.all(), 1, 1500)
 }
 
 func TestRepair(t *testing.T) {
@@ -143,6 +167,59 @@ func TestRepair(t *testing.T) {
 		for _, l := range r.Lost {
 			if l.From < s.first || !r.After.KnownSince(&l).Equal(day) {
 				t.Errorf("%s: lost %v", s.path, &l)
+			}
+		}
+	}
+}
+
+// TestRepairOfTheState loses each page of meta.db in turn, and a bit of each of
+// its values: the journal is sound afterwards, and what is whole is still there.
+func TestRepairOfTheState(t *testing.T) {
+	b := start(t, newJournal(t, small), small)
+	b.fill(1, 100)
+	state := map[string][]byte{}
+	for n := range 20 {
+		state[fmt.Sprint("key", n)] = bytes.Repeat([]byte{byte(n)}, 1000) // pages of its own
+	}
+	if err := errors.Join(b.MoveCursor("uplink", 50), b.Put("lan", state), b.Put("auth", map[string][]byte{"a": {1}})); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	path := filepath.Join(b.dir, metaName)
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var harms [][2]int64 // from, length
+	for at := int64(0); at < int64(len(sound)); at += pageSize {
+		if !bytes.Equal(sound[at:at+pageSize], make([]byte, pageSize)) {
+			harms = append(harms, [2]int64{at, pageSize})
+		}
+	}
+	for _, value := range []string{"format", "epoch", "newest", "uplink", "key7"} {
+		if at := bytes.LastIndex(sound, []byte(value)); at > 0 {
+			harms = append(harms, [2]int64{int64(at+len(value)) + 30, 2}, [2]int64{int64(at + len(value)), 2})
+		}
+	}
+	for _, harm := range harms {
+		if err := os.WriteFile(path, sound, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		zero(t, path, harm[0], harm[1])
+		if r, err := Repair(b.dir, small, nil); err != nil || !r.After.OK() || r.After.Events != 100 {
+			t.Errorf("%v: %v, %q, %d events", harm, err, r.After.Problems, r.After.Events)
+		}
+		j, err := Open(b.dir, small)
+		if err != nil {
+			t.Fatalf("%v: %v", harm, err)
+		}
+		got, err := j.All("lan")
+		if err := errors.Join(err, j.MoveCursor("uplink", 60), j.Put("lan", state), j.Close()); err != nil {
+			t.Errorf("%v: %v", harm, err)
+		}
+		for key, value := range got {
+			if !bytes.Equal(value, state[key]) {
+				t.Errorf("%v: %s is not as it was", harm, key)
 			}
 		}
 	}

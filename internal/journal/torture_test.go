@@ -3,7 +3,6 @@ package journal
 import (
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
 	"testing"
 )
@@ -86,20 +85,4 @@ func (c *tally) report() {
 		c.violations = 1 // ended by something else
 	}
 	c.t.Logf("torture: %s|%s|%d|%d|%s|%s", c.t.Name(), c.what, c.count, c.violations, drawn, c.note)
-}
-
-// need returns the path of a program, or skips the test with the reason; where
-// CI is set, nothing may be missing and the test fails.
-func need(t testing.TB, program string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} { // not in everybody's PATH
-		if path, err := exec.LookPath(dir + program); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed (CI skips nothing)", program)
-	}
-	t.Skipf("SKIPPED: %s is not installed: run scripts/setup", program)
-	return ""
 }

@@ -2,9 +2,9 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -45,16 +45,14 @@ func (j *Journal) trimLoop(ctx context.Context) {
 func (j *Journal) Trim() (deleted int, err error) {
 	j.trimming.Lock()
 	defer j.trimming.Unlock()
-	if err := j.trimQuarantine(); err != nil {
-		return 0, err
-	}
+	err = j.trimQuarantine() // where that fails, events need the room all the more
 	for {
 		s := j.trimmable()
 		if s == nil {
-			return deleted, nil
-		}
-		if err := j.deleteOldest(s); err != nil {
 			return deleted, err
+		}
+		if gone := j.deleteOldest(s); gone != nil {
+			return deleted, errors.Join(err, gone)
 		}
 		deleted++
 	}
@@ -72,7 +70,7 @@ func (j *Journal) deleteOldest(s *segment) error {
 	j.mu.Unlock()
 	j.pool.forget(s)
 	s.kill(errTrimmed) // waits for its readers
-	if err := os.Remove(s.path); err != nil {
+	if err := removeIfThere(s.path); err != nil {
 		// It is still there, and the next to go: a later one first would
 		// leave a hole.
 		j.mu.Lock()
@@ -133,8 +131,9 @@ func (j *Journal) trimQuarantine() error {
 		if j.o.Now().Sub(q.Since) <= j.o.RetainFor && sum <= j.o.RetainBytes && j.measure() < LevelTrim {
 			break
 		}
-		if err := os.Remove(q.Path); err != nil {
-			return fmt.Errorf("trim quarantine: %w", err)
+		if gone := os.Remove(q.Path); gone != nil {
+			err = errors.Join(err, fmt.Errorf("trim quarantine: %w", gone))
+			continue
 		}
 		j.o.Log.Warn("damaged file deleted from quarantine", "path", q.Path, "since", q.Since)
 		sum -= q.Bytes
@@ -180,10 +179,7 @@ func diskBytes(path string) int64 {
 	if err != nil {
 		return 0 // just deleted
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Blocks * 512
-	}
-	return info.Size()
+	return onDisk(info)
 }
 
 // Backlog is what a follower has before it.

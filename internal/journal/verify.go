@@ -12,6 +12,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
@@ -20,8 +21,9 @@ import (
 var ErrBackup = errors.New("backup is damaged")
 
 // maxBackupLine bounds the memory that reading a backup takes, in bytes. An
-// event is far smaller; the first line holds the state of all parts.
-const maxBackupLine = 64 << 20
+// event is far smaller; the first line holds the state of all parts: 1,000 large
+// events that the cloud does not take are 220 MB of it.
+const maxBackupLine = 512 << 20
 
 // BackupSummary says what is in a backup.
 type BackupSummary struct {
@@ -173,7 +175,9 @@ func (b *backupEvent) event() (event.Event, error) {
 	}
 	return event.Event{
 		Seq: b.Seq, Epoch: b.Epoch, ID: b.ID, Kind: b.Kind, Class: classOf(b.Class), Origin: originOf(b.Origin),
-		Time: b.Time, Subject: b.Subject, Actor: b.Actor, Role: b.Role, Terminal: b.Terminal,
+		Time:    b.Time,
+		Clock:   event.Clock{Error: time.Duration(b.TimeErrorMs) * time.Millisecond, Boot: b.Boot, Up: time.Duration(b.UpMs) * time.Millisecond},
+		Subject: b.Subject, Actor: b.Actor, Role: b.Role, Terminal: b.Terminal,
 		CorrelationID: b.CorrelationID, Audience: b.Audience, Sender: b.Sender, Expires: b.Expires,
 		DedupKey: b.DedupKey, Digest: b.Digest, Payload: b.Payload,
 	}, nil

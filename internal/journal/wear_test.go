@@ -87,7 +87,7 @@ func TestStuckIsSaid(t *testing.T) {
 	b.append(1)
 	for _, w := range []*watch{&b.commits, &b.meta.commits} {
 		w.began.Store(time.Now().Add(-time.Minute).UnixNano())
-		if s := b.Stats(); time.Since(s.StuckSince) < time.Minute || s.StuckSince.IsZero() || !s.Healthy() {
+		if s := b.Stats(); time.Since(s.StuckSince) < time.Minute || s.StuckSince.IsZero() || s.Err != nil {
 			t.Fatalf("stats %+v", s)
 		}
 		w.stop()

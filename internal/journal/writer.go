@@ -367,9 +367,8 @@ func (j *Journal) writeRescued() error {
 		w.batch = buf
 		if _, err := w.active.append(w.rescue[0].Seq, buf); err != nil {
 			s := w.active
-			w.leave()
-			s.kill(err)
-			return fmt.Errorf("store rescued events: %w", err)
+			w.leave() // what of it is stored is read from here on, see abandon
+			return fmt.Errorf("store rescued events: %w", errors.Join(err, s.release()))
 		}
 		for _, e := range w.rescue[:n] {
 			if e.DedupKey != "" {
@@ -416,7 +415,11 @@ func (j *Journal) abandon(cause error) {
 	j.trimming.Unlock()
 	if salvageErr == nil { // it is known what is gone, as with any other segment
 		for _, lost := range report.Lost {
-			if j.rescueFrom(lost.From - 1) {
+			from := lost.From
+			if held := j.tail.oldest(); held <= lost.To { // memory may have the end of the range
+				from = max(from, held)
+			}
+			if j.rescueFrom(from - 1) {
 				break
 			}
 		}
