@@ -153,6 +153,7 @@ func (b *Book) Apply(e *event.Event, live bool) {
 		if r := b.requests[e.Subject]; r != nil {
 			b.word(r, e, o)
 			b.open[r.ID] = r
+			b.claimed(r)
 		}
 	}
 }
@@ -253,7 +254,11 @@ func (r *Request) answer(o event.Object, at time.Time) {
 	case "RECEIVED_CANCELLED":
 		r.end(Cancelled, CancelAccepted, at)
 	case "NOT_FOUND":
-		r.end(Failed, NotReceived, at)
+		// An app that was updated since does not know what the one before it was
+		// asked, if that remembered no ids.
+		if r.forgotten = r.local && !r.marked; !r.forgotten {
+			r.end(Failed, NotReceived, at)
+		}
 	case "ACTIVE": // it will say
 	}
 }
@@ -269,7 +274,13 @@ func (r *Request) conclude(o event.Object, at time.Time) {
 			r.Payment = id
 		}
 		r.end(Completed, why, at)
-	case Failed, Cancelled, TimedOut:
+	case TimedOut:
+		if r.Status == Unknown && r.matched != "" { // which no other request has claimed
+			r.Payment = r.matched
+			status, why = Completed, Recorded
+		}
+		r.end(status, why, at)
+	case Failed, Cancelled:
 		r.end(status, why, at)
 	case Unknown:
 		r.doubtful(why, at)
@@ -279,7 +290,8 @@ func (r *Request) conclude(o event.Object, at time.Time) {
 
 // recorded takes in a payment that was recorded. What names its request is what
 // came of it, whatever was concluded before. Else it is matched with a request
-// in doubt on the same order, or noted for one that may come to be in doubt.
+// in doubt on the same order, if it fits no other, or noted for one that may
+// come to be in doubt.
 func (b *Book) recorded(e *event.Event, o event.Object) {
 	payment := o.Ident("paymentId")
 	if r := b.requests[o.Ident("terminalPaymentRequestId")]; r != nil {
@@ -288,24 +300,39 @@ func (b *Book) recorded(e *event.Event, o event.Object) {
 		}
 		r.end(Completed, Recorded, e.Time)
 		b.open[r.ID] = r
+		b.claimed(r)
 		return
 	}
 	var oldest *Request
+	fitting := 0
 	for _, r := range b.requests {
 		if payment == r.Payment || payment == r.matched {
 			return // claimed
 		}
-		if !r.Status.Ended() && r.matched == "" && r.fits(e, o, b.same) && (oldest == nil || r.seq < oldest.seq) {
-			oldest = r
+		if !r.Status.Ended() && r.matched == "" && r.fits(e, o, b.same) {
+			fitting++
+			if oldest == nil || r.seq < oldest.seq {
+				oldest = r
+			}
 		}
 	}
 	switch {
 	case oldest == nil || payment == "":
-	case oldest.Status == Unknown || oldest.Status == CancelRequested:
+	case fitting == 1 && (oldest.Status == Unknown || oldest.Status == CancelRequested):
 		oldest.Payment = payment
 		oldest.end(Completed, Recorded, e.Time)
 	default:
 		oldest.matched = payment
+	}
+}
+
+// claimed takes a request's payment from any other that was matched with it: two
+// terminals may have a part of one bill each.
+func (b *Book) claimed(by *Request) {
+	for _, r := range b.requests {
+		if by.Payment != "" && r != by && r.matched == by.Payment {
+			r.matched = ""
+		}
 	}
 }
 

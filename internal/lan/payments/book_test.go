@@ -379,6 +379,21 @@ func TestCancel(t *testing.T) {
 		v.result("r", succeeded) // all the same
 		v.is("r", Completed, FromTerminal)
 	})
+	// What the terminal said last counts: it knows no more that nothing was charged.
+	for _, last := range []string{`,"status":"timeout"`, `,"status":"failed"`} {
+		t.Run("taken, and then in doubt"+last, func(t *testing.T) {
+			v := open(t)
+			v.request("r", "t", marked)
+			v.book.Letters(probing, v.now)
+			cancel(v)
+			says(v, "ACCEPTED")
+			v.result("r", last)
+			v.watch(31*time.Second, probing)
+			if r, _ := v.book.Get("r"); r.Status != Unknown {
+				t.Errorf("it is %s %s", r.Status, r.Reason)
+			}
+		})
+	}
 	t.Run("not taken", func(t *testing.T) {
 		v := open(t)
 		v.request("r", "t", marked)

@@ -165,7 +165,7 @@ func (r *Request) next(now time.Time, online, probe bool) (Status, Reason) {
 	case r.Status == Unknown:
 		// One that can be asked is believed alone; of any other, silence is all
 		// the proof that there will be.
-		if online && !probe && !r.back.IsZero() && now.Sub(r.back) >= releaseAfter {
+		if online && (!probe || r.forgotten) && !r.back.IsZero() && now.Sub(r.back) >= releaseAfter {
 			return TimedOut, AutoReleased
 		}
 	case overdue && !r.written:

@@ -135,7 +135,7 @@ func (m *model) says(t *rapid.T) {
 		m.store(event.BridgeDisposition, id, fmt.Sprintf(`{"disposition":%q}`, said))
 	case 5:
 		m.store(event.BridgeProbeResult, id, `{"disposition":"NOT_FOUND"}`)
-		if !r.Status.Ended() {
+		if !r.Status.Ended() && r.marked {
 			m.proof[id] = Failed
 		}
 	}

@@ -99,6 +99,7 @@ type Request struct {
 	expires     time.Time
 	payload     []byte
 	local       bool            // of this box's own HTTP API
+	marked      bool            // for a terminal that remembers ids; see InboxMark
 	said        map[Status]bool // an outcome event tells of it
 	matched     string          // a recorded payment that fits, while it is not needed
 	cancel      []byte          // payload of the last cancellation
@@ -106,6 +107,7 @@ type Request struct {
 	disposition string          // the terminal's last word on the cancellation
 	disposed    time.Time
 	probed      time.Time // when the last probe was stored
+	forgotten   bool      // its terminal does not know it, which says nothing; see answer
 
 	// The rest is not in the journal. What was there at the start counts as
 	// written, since the box may have died behind the write.
@@ -150,8 +152,9 @@ func newRequest(e *event.Event, o event.Object, fresh bool) *Request {
 		AmountCents: whole(o, "amountCents"), TipCents: whole(o, "tipCents"),
 		Order: o.Ident("orderId"), Device: o.String("senderDeviceName"),
 		Status: Pending, seq: e.Seq, Stored: e.Time, Changed: e.Time, payload: e.Payload, local: e.Origin == event.Local,
-		said: make(map[Status]bool), written: !fresh, inbox: whole(o, InboxMark) > 0,
+		said: make(map[Status]bool), written: !fresh, marked: whole(o, InboxMark) > 0,
 	}
+	r.inbox = r.marked
 	r.expires = r.Stored.Add(Valid)
 	if !e.Expires.IsZero() && e.Expires.Before(r.expires) {
 		r.expires = e.Expires
@@ -191,6 +194,9 @@ func (r *Request) end(to Status, why Reason, at time.Time) {
 	}
 	r.Late = r.Status.Settled() || !at.Before(r.expires)
 	r.Status, r.Reason, r.Changed = to, why, at
+	if to == Completed && why != FromTerminal {
+		r.Result = event.Object{} // of a failure; that of the charge may come yet
+	}
 }
 
 // doubtful moves the request to UNKNOWN, unless a payment that fits was
@@ -213,7 +219,8 @@ func (r *Request) report(o event.Object, at time.Time) {
 	evidence := o.String("outcomeEvidence")
 	proven := evidence == "PRE_AUTHORIZATION" || evidence == "PROCESSOR_DECLINED"
 	status := o.String("status")
-	if r.Status == Completed || (r.Status.Ended() && status != "success") {
+	told := r.Status == Completed && r.Result.Bytes() != nil
+	if told || (r.Status.Ended() && status != "success") {
 		return
 	}
 	r.keep(o)
@@ -225,7 +232,11 @@ func (r *Request) report(o event.Object, at time.Time) {
 	case status == "cancelled" && proven:
 		r.end(Cancelled, FromTerminal, at)
 	case status == "timeout":
+		r.disposition = "" // it may have charged the card though it took the cancellation
 		r.doubtful(TerminalTimeout, at)
+	case status == "failed":
+		r.disposition = ""
+		r.doubtful(NoEvidence, at)
 	default:
 		r.doubtful(NoEvidence, at)
 	}
@@ -237,7 +248,7 @@ func (r *Request) keep(o event.Object) {
 	if len(r.Result.Bytes()) > maxResult {
 		r.Result = o.Pick("paymentId", "transactionId", "completedAt")
 	}
-	if id := o.Ident("paymentId"); o.String("status") == "success" && id != "" && len(id) <= event.MaxKey {
+	if id := o.Ident("paymentId"); r.Status != Completed && o.String("status") == "success" && id != "" && len(id) <= event.MaxKey {
 		r.Payment = id
 	}
 }
@@ -250,7 +261,11 @@ func (r *Request) fits(e *event.Event, o event.Object, same func(a, b string) bo
 	if r.Order == "" || r.Order != o.Ident("orderId") || (e.Terminal != "" && !same(e.Terminal, r.Terminal)) {
 		return false
 	}
-	switch strings.ToUpper(o.String("method")) {
+	method := o.String("method")
+	if meta, err := event.ParseObject(o.Raw("metadata")); method == "" && err == nil { // there in crypto
+		method = meta.String("method")
+	}
+	switch strings.ToUpper(method) {
 	case "", "CARD", "CREDIT_CARD", "DEBIT_CARD":
 		return true
 	}

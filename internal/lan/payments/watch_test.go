@@ -104,6 +104,28 @@ func TestProbes(t *testing.T) {
 	v.is("r", TimedOut, TooOld)
 }
 
+// TestAppUpdatedInDoubt: the new app never heard of what the old one, which
+// remembered no ids, was asked. That says nothing of the card.
+func TestAppUpdatedInDoubt(t *testing.T) {
+	v := open(t)
+	v.request("r", "t", "")
+	v.book.Letters(plain, v.now)
+	v.result("r", `,"status":"timeout"`)
+	updated := probing
+	updated.Connection = "c2"
+	v.settle(updated)
+	if n := v.probes(); n != 1 {
+		t.Fatalf("%d probes", n)
+	}
+	v.store(event.BridgeProbeResult, "r", `{"disposition":"NOT_FOUND"}`)
+	v.is("r", Unknown, TerminalTimeout)
+	v.restart()
+	v.watch(20*time.Minute-time.Second, updated)
+	v.is("r", Unknown, TerminalTimeout)
+	v.watch(2*time.Second, updated) // as one that cannot be asked
+	v.is("r", TimedOut, AutoReleased)
+}
+
 func TestRecordedPayment(t *testing.T) {
 	pay := func(v *venue, payment, more string) {
 		v.store(event.PaymentCompleted, payment, fmt.Sprintf(`{"paymentId":%q%s}`, payment, more))
@@ -124,6 +146,32 @@ func TestRecordedPayment(t *testing.T) {
 			}
 		}
 	})
+	t.Run("of it by name, before its result", func(t *testing.T) {
+		v := open(t)
+		v.request("r", "t", "")
+		v.book.Letters(plain, v.now)
+		pay(v, "p1", `,"terminalPaymentRequestId":"r"`)
+		v.result("r", succeeded)
+		v.result("r", `,"status":"success","paymentId":"p2"`)
+		v.is("r", Completed, Recorded)
+		if r, _ := v.book.Get("r"); r.Payment != "p1" || string(r.Result.Raw("cardDetails")) != `{"lastFour":"4242"}` {
+			t.Errorf("payment %q, the POS reads %s", r.Payment, r.Result.Bytes())
+		}
+	})
+	t.Run("of it by name, after a result that was wrong", func(t *testing.T) {
+		v := open(t)
+		v.request("r", "t", "")
+		v.book.Letters(plain, v.now)
+		v.result("r", `,"status":"timeout","errorMessage":"no answer"`)
+		pay(v, "p1", `,"terminalPaymentRequestId":"r"`)
+		if r, _ := v.book.Get("r"); r.Status != Completed || r.Result.Raw("errorMessage") != nil {
+			t.Errorf("%s, and the POS reads %s", r.Status, r.Result.Bytes())
+		}
+		v.result("r", succeeded)
+		if r, _ := v.book.Get("r"); string(r.Result.Raw("cardDetails")) != `{"lastFour":"4242"}` {
+			t.Errorf("the POS reads %s", r.Result.Bytes())
+		}
+	})
 	t.Run("of the same order, in doubt", func(t *testing.T) {
 		v := open(t)
 		pay(v, "p0", byCard) // before it
@@ -132,6 +180,7 @@ func TestRecordedPayment(t *testing.T) {
 		v.result("r", `,"status":"timeout"`)
 		v.is("r", Unknown, TerminalTimeout)
 		pay(v, "p1", inCash)
+		pay(v, "p4", `,"orderId":"o","metadata":{"method":"CRYPTOCURRENCY","provider":"B4BIT"}`) // contract §3.2
 		pay(v, "p2", `,"orderId":"other","method":"CREDIT_CARD"`)
 		v.is("r", Unknown, TerminalTimeout)
 		pay(v, "p3", byCard)
@@ -165,6 +214,45 @@ func TestRecordedPayment(t *testing.T) {
 		pay(v, "p1", byCard)
 		v.is("r2", Unknown, TerminalTimeout)
 	})
+	t.Run("claimed by no other in the end", func(t *testing.T) {
+		v := open(t)
+		v.request("r1", "t", `,"orderId":"o"`)
+		v.request("r2", "u", `,"orderId":"o"`)
+		v.book.Letters(plain, v.now)
+		v.book.Letters(Terminal{ID: "u"}, v.now)
+		v.result("r1", `,"status":"timeout"`)
+		pay(v, "p2", byCard)
+		v.is("r1", Unknown, TerminalTimeout)
+		v.result("r2", succeeded) // by p1
+		v.watch(20*time.Minute+time.Second, plain)
+		v.is("r1", Completed, Recorded)
+		if r, _ := v.book.Get("r1"); r.Payment != "p2" {
+			t.Errorf("payment %q", r.Payment)
+		}
+		v.restart()
+		v.is("r1", Completed, Recorded)
+	})
+	// Two terminals have a part of one bill each, and the back-end, which does not
+	// say at which one, is heard before the terminal.
+	for name, first := range map[string]string{"claimed by another later": "", "claimed by another later, in doubt": `,"status":"timeout"`} {
+		t.Run(name, func(t *testing.T) {
+			v := open(t)
+			v.request("r1", "t", `,"orderId":"o"`)
+			v.request("r2", "u", `,"orderId":"o"`)
+			v.book.Letters(plain, v.now)
+			v.book.Letters(Terminal{ID: "u"}, v.now)
+			if first != "" {
+				v.result("r1", first)
+			}
+			pay(v, "p1", byCard)
+			v.result("r2", succeeded)
+			v.is("r2", Completed, FromTerminal)
+			v.watch(Valid)
+			if r, _ := v.book.Get("r1"); r.Status != Unknown || r.Payment != "" {
+				t.Errorf("r1 is %s by payment %q, which is r2's", r.Status, r.Payment)
+			}
+		})
+	}
 }
 
 // TestOutcomeOfOthers: the cloud, or who looked at the terminal, may end it.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -41,7 +40,8 @@ var (
 )
 
 // State keeps small values under names. Put is durable on return, keeps the
-// entries it does not name, and takes nil as a removal.
+// entries it does not name, and takes nil as a removal. All returns what is
+// sound besides its error, if it can read anything.
 type State interface {
 	Put(space string, entries map[string][]byte) error
 	All(space string) (map[string][]byte, error)
@@ -60,8 +60,6 @@ type Store struct {
 	log   *slog.Logger
 	wake  chan struct{} // one entry while there is something to write
 
-	failures atomic.Int64
-
 	mu       sync.Mutex // guards below
 	sessions map[string]*Session
 	bytes    int
@@ -73,8 +71,11 @@ type Store struct {
 // are kept to tell their clients why they are not given back.
 func Open(state State, epoch func() event.Epoch, now func() time.Time, log *slog.Logger) (*Store, error) {
 	entries, err := state.All(space)
-	if err != nil {
+	switch {
+	case err != nil && entries == nil:
 		return nil, fmt.Errorf("read sessions: %w", err)
+	case err != nil:
+		log.Error("some sessions cannot be read", "err", err)
 	}
 	s := &Store{
 		state: state, epoch: epoch, now: now, log: log, wake: make(chan struct{}, 1),
@@ -270,7 +271,6 @@ func (s *Store) write(all bool) error {
 			s.removed[pid] = true
 		}
 		s.mu.Unlock()
-		s.failures.Add(1)
 		err = fmt.Errorf("write sessions: %w", err)
 	}
 	for _, done := range waiting {
@@ -278,13 +278,3 @@ func (s *Store) write(all bool) error {
 	}
 	return err
 }
-
-// Len returns how many sessions are kept, Failures how many writes failed.
-func (s *Store) Len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.sessions)
-}
-
-// Failures returns how many writes failed since the start.
-func (s *Store) Failures() int64 { return s.failures.Load() }

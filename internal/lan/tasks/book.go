@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -108,11 +110,17 @@ func (b *Book) report(c *Command, e *event.Event, o event.Object) {
 }
 
 // Live ends the time of recalling: from now on the book itself decides what is
-// sent and what has expired, and does not read it in the journal.
-func (b *Book) Live() {
+// sent and what has expired, and does not read it in the journal. all says that
+// [Book.Tried] will hear of all tries; else each command counts as tried.
+func (b *Book) Live(all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.live = true
+	for _, c := range b.commands {
+		if !all {
+			c.Tries = max(1, c.Tries)
+		}
+	}
 }
 
 // told notes that the venue knows a status, by an event of the journal. What
@@ -142,10 +150,10 @@ func (b *Book) step(c *Command, to Status, at time.Time) {
 func (b *Book) Expire(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, c := range b.commands {
+	for _, c := range b.inOrder() {
 		b.expire(c, now)
 		if now.Sub(c.Stored) > 2*Longest {
-			delete(b.commands, id)
+			delete(b.commands, c.ID)
 		}
 	}
 	for id, m := range b.messages {
@@ -155,10 +163,17 @@ func (b *Book) Expire(now time.Time) {
 	}
 }
 
+// expire ends a command once: what its terminal says of it later stands.
 func (b *Book) expire(c *Command, now time.Time) {
-	if !c.Status.ended() && c.Status != Executing && !now.Before(c.Expires) {
+	if !c.lapsed && !c.Status.ended() && c.Status != Executing && !now.Before(c.Expires) {
+		c.lapsed = true
 		b.step(c, Expired, now)
 	}
+}
+
+// inOrder returns the commands as they were stored. The lock is held.
+func (b *Book) inOrder() []*Command {
+	return slices.SortedFunc(maps.Values(b.commands), func(x, y *Command) int { return cmp.Compare(x.event.Seq, y.event.Seq) })
 }
 
 // Steps returns what the venue is to be told, oldest first; it stays until
@@ -181,7 +196,7 @@ func (b *Book) Told(s Step) {
 func (b *Book) Due(terminal, connection string, now time.Time) (due, withdrawn []Command) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range b.commands {
+	for _, c := range b.inOrder() {
 		switch {
 		case !b.same(c.Terminal, terminal):
 		case c.Withdrawn:
@@ -190,18 +205,15 @@ func (b *Book) Due(terminal, connection string, now time.Time) (due, withdrawn [
 			due = append(due, *c)
 		}
 	}
-	oldest := func(a, b Command) int { return a.Stored.Compare(b.Stored) }
-	slices.SortFunc(due, oldest)
-	slices.SortFunc(withdrawn, oldest)
 	return due, withdrawn
 }
 
-// Waiting returns the commands nobody has tried to send yet.
+// Waiting returns the commands nobody has tried to send yet, oldest first.
 func (b *Book) Waiting() []Command {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var list []Command
-	for _, c := range b.commands {
+	for _, c := range b.inOrder() {
 		if c.Status == Pending {
 			list = append(list, *c)
 		}
@@ -271,16 +283,6 @@ func (b *Book) Informed(id string) {
 	if c := b.commands[id]; c != nil {
 		c.Withdrawn = false
 	}
-}
-
-// Command returns what is known of a command.
-func (b *Book) Command(id string) (Command, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c := b.commands[id]; c != nil {
-		return *c, true
-	}
-	return Command{}, false
 }
 
 // Allow says whether a terminal may say this about a task. What the book does

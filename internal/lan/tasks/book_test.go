@@ -18,6 +18,16 @@ func same(a, b string) bool { return strings.TrimPrefix(a, "AVQD-") == strings.T
 
 var start = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 
+// Command returns what is known of a command.
+func (b *Book) Command(id string) (Command, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c := b.commands[id]; c != nil {
+		return *c, true
+	}
+	return Command{}, false
+}
+
 func stored(kind event.Kind, subject, payload string, at time.Time) *event.Event {
 	return &event.Event{Kind: kind, Subject: subject, Payload: []byte(payload), Time: at, Actor: "staff_1"}
 }
@@ -98,7 +108,7 @@ func TestReports(t *testing.T) {
 		{[]*event.Event{began, cancel}, Executing, ""},
 	} {
 		b := New(same)
-		b.Live()
+		b.Live(true)
 		b.Apply(stored(event.TPVCommand, "c", `{"terminalId":"1","type":"MAINTENANCE_MODE"}`, start))
 		b.Try("c", "sid")
 		b.Delivered("c", start)
@@ -114,7 +124,7 @@ func TestReports(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	b := New(same)
-	b.Live()
+	b.Live(true)
 	for i := range 2 * maxEach {
 		id := fmt.Sprint("c", i)
 		b.Apply(stored(event.TPVCommand, id, `{"terminalId":"1","type":"RESTART"}`, start.Add(time.Duration(i))))
@@ -135,6 +145,26 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A command that ended and is then acknowledged stays acknowledged, and a new
+// box reads the same from the journal.
+func TestLateWordStands(t *testing.T) {
+	w := &world{tries: make(map[string]int), now: start, book: New(same)}
+	w.book.Live(true)
+	w.append(event.TPVCommand, "c", `{"terminalId":"1","type":"LOCK"}`)
+	w.tries["c"] = w.book.Try("c", "sid").Tries
+	w.book.Delivered("c", start)
+	w.now = start.Add(time.Hour)
+	w.book.Expire(w.now)
+	w.append(event.TPVCommandAck, "c", `{}`)
+	for _, when := range []string{"at the next look", "after a restart"} {
+		w.book.Expire(w.now.Add(time.Second))
+		if c, _ := w.book.Command("c"); c.Status != Received {
+			t.Errorf("%s it is %s", when, c.Status)
+		}
+		w.crash()
+	}
+}
+
 // world is a box and a terminal around a book: a journal, tries on disk, and
 // what the terminal was told. A crash loses all but the first two.
 type world struct {
@@ -149,6 +179,7 @@ type world struct {
 
 func (w *world) append(kind event.Kind, subject, payload string) {
 	e := stored(kind, subject, payload, w.now)
+	e.Seq = event.Seq(len(w.journal) + 1)
 	w.journal = append(w.journal, *e)
 	w.book.Apply(e)
 }
@@ -159,7 +190,7 @@ func (w *world) crash() {
 	for i := range w.journal {
 		w.book.Apply(&w.journal[i])
 	}
-	w.book.Live()
+	w.book.Live(true)
 	for id, n := range w.tries {
 		w.book.Tried(id, n)
 	}
@@ -175,7 +206,7 @@ func TestAtMostOneEffect(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{tries: make(map[string]int), told: make(map[string]int), now: start, here: true}
 		w.book = New(same)
-		w.book.Live()
+		w.book.Live(true)
 		spoke := make(map[string]bool)
 		n := 0
 		pick := func() string {

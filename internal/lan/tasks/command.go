@@ -26,6 +26,7 @@ type Command struct {
 	Rejected  bool   // its result was REJECTED
 	Withdrawn bool   // was cancelled after it was sent, and its terminal does not know
 
+	lapsed bool        // has been EXPIRED
 	event  event.Event // as stored
 	cancel event.Event // what cancelled it
 }
