@@ -299,9 +299,10 @@ func (s *Server) chargeResult(r *payments.Request) Ack {
 	return Ack{Status: status, Body: object(members...)}
 }
 
-// ChargeStatus answers what became of a request: 404 if it never was on disk, so
-// that the same id may be sent again. It never says that before the journal has
-// been read. Safe for concurrent use.
+// ChargeStatus answers what became of a request: 404 if it never was on disk, or
+// more than a day ago. Either way the same id may be sent again: one that was
+// used is not charged, see [Server.Charge]. It never says that before the journal
+// has been read. Safe for concurrent use.
 func (s *Server) ChargeStatus(ctx context.Context, g auth.Grant, id string) Ack {
 	if refused := s.mayCharge(ctx, g); refused != nil {
 		return *refused

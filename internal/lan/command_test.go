@@ -2,12 +2,15 @@ package lan_test
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan"
 )
 
 const (
@@ -224,6 +227,13 @@ func TestTerminalIDs(t *testing.T) {
 	if two := b.terminal("77"); !beat(two, cuid) {
 		t.Error("forgotten over a restart")
 	}
+	// It gives a terminal another id: there is one after the restart, too.
+	b.journal.append(event.Event{Kind: "terminal_config_changed", Payload: []byte(`{"terminalId":"cm4terminal0000000000003","terminalSerialNumber":"77"}`)})
+	var ids map[string][]byte
+	until(t, "it is kept", func() bool { ids, _ = state.All("terminals"); return ids["cm4terminal0000000000003"] != nil })
+	if len(ids) != 1 {
+		t.Errorf("of one terminal are kept %q", ids)
+	}
 }
 
 // TestCapabilities: what a terminal understands is what its newest socket said.
@@ -241,6 +251,23 @@ func TestCapabilities(t *testing.T) {
 	if list := b.Terminals(); len(list) != 1 || len(list[0].Capabilities) > 0 {
 		t.Errorf("terminals are %+v", list)
 	}
+}
+
+// A terminal that came again before its old socket ended is here while either
+// is: and what is sent goes to the newest that is left.
+func TestTwoSocketsOfATerminal(t *testing.T) {
+	b := start(t)
+	dashboard, older, newer := b.as(event.Admin), b.terminal(serial), b.terminal(serial)
+	online := func() bool { return b.Terminals()[0].Online }
+	newer.raw("41")
+	until(t, "the newer one has gone", func() bool { return b.Connections().ConnectionStats.Total == 2 })
+	if !online() {
+		t.Fatal("offline while the older socket lives")
+	}
+	dashboard.ask("tpv_command", `{"terminalId":"AVQD-`+serial+`","type":"MAINTENANCE_MODE"}`)
+	older.want("tpv_command")
+	older.raw("41")
+	until(t, "it is offline", func() bool { return !online() })
 }
 
 func TestMessages(t *testing.T) {
@@ -311,4 +338,88 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	b.quiet(cashier, "notification:updated", "notification_read")
+}
+
+// TestDamagedState flips a bit in what is kept beside the journal. The box starts
+// with the rest; and what it cannot know any more to have been written to a
+// terminal, and may be written once only, is not written.
+func TestDamagedState(t *testing.T) {
+	j, state := newMemory(), &notes{}
+	b := startWith(t, j, state)
+	dashboard := b.as(event.Admin)
+	dashboard.ask("tpv_command", `{"terminalId":"`+serial+`","type":"FACTORY_RESET","commandId":"once"}`)
+	dashboard.status("QUEUED")
+	b.stop()
+	state.hurt = errBroken
+	b = startWith(t, j, state)
+	until(t, "it says so", func() bool { return strings.Contains(b.logs.String(), "some tries of commands cannot be read") })
+	target := b.terminal(serial)
+	b.as(event.Admin).ask("tpv_command", `{"terminalId":"`+serial+`","type":"FACTORY_RESET","commandId":"fresh"}`)
+	if got := target.want("tpv_command"); field(t, got, "commandId") != `"fresh"` {
+		t.Errorf("perhaps written before, and written again: %s", got)
+	}
+}
+
+// TestStatusesInBetween has the venue told of many commands, each of which waits
+// for the disk: what happens meanwhile is looked at in between, since a payment may
+// be in it.
+func TestStatusesInBetween(t *testing.T) {
+	j := newMemory()
+	v, err := auth.NewVerifier(auth.Config{Venue: venue, Secret: []byte(secret)}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := lan.Listen(lan.Config{Listen: "127.0.0.1:0", Venue: venue}, &door{Verifier: v}, j, &notes{}, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	const commands = 100
+	for i := range commands {
+		j.append(event.Event{Kind: event.TPVCommand, Subject: fmt.Sprint("c", i), Payload: []byte(`{"terminalId":"99","type":"CLEAR_CACHE"}`)})
+	}
+	s.DeskRound()
+	if n := j.Stored() - commands; n == 0 || n > commands/4 {
+		t.Errorf("%d events in one round", n)
+	}
+	for range commands {
+		s.DeskRound()
+	}
+	if n := j.Stored(); n != 3*commands { // QUEUED, and tpv_command_queued
+		t.Errorf("%d events in the end", n)
+	}
+}
+
+// TestManyCommandsOneWrite: what waits for a terminal is noted with one write of
+// the disk, behind which payments wait, and not sent before that was possible.
+func TestManyCommandsOneWrite(t *testing.T) {
+	b := start(t)
+	dashboard := b.as(event.Admin)
+	const many = 20
+	for i := range many {
+		dashboard.ask("tpv_command", fmt.Sprintf(`{"terminalId":%q,"type":"CLEAR_CACHE","commandId":"c%d"}`, serial, i))
+	}
+	for range many {
+		dashboard.status("QUEUED")
+	}
+	broken := func(err error) {
+		b.state.mu.Lock()
+		defer b.state.mu.Unlock()
+		b.state.err = err
+	}
+	broken(errBroken)
+	target := b.terminal(serial)
+	until(t, "it cannot be noted", func() bool { return strings.Contains(b.logs.String(), "commands wait") })
+	b.quiet(target, "tpv_command")
+	broken(nil)
+	for i := range many {
+		if got := target.want("tpv_command"); field(t, got, "commandId") != fmt.Sprintf(`"c%d"`, i) || field(t, got, "replayed") != "" {
+			t.Fatalf("command %d is %s", i, got)
+		}
+	}
+	b.state.mu.Lock()
+	defer b.state.mu.Unlock()
+	if n := b.state.puts["tasks"]; n != 1 {
+		t.Errorf("%d writes", n)
+	}
 }

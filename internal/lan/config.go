@@ -7,6 +7,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/lan/wire"
 )
 
 // Config says how to serve. Zero durations and counts mean the default.
@@ -65,6 +66,9 @@ func (c Config) withDefaults() Config {
 	if c.Transport == "" {
 		c.Transport = Fast
 	}
+	if !wire.Direct {
+		c.Transport = Library
+	}
 	if c.PingInterval == 0 {
 		c.PingInterval = 25 * time.Second
 	}
@@ -110,6 +114,9 @@ type Verifier interface {
 	// need not be believed without one.
 	DeviceRevoked(serial string) bool
 	Proven(serial string) bool
+	// KnownAs has alias asked for the other id of a terminal, by which it may be
+	// taken back, too.
+	KnownAs(alias func(serial string) string)
 }
 
 // Journal is where events are kept. Safe for concurrent use.
@@ -130,7 +137,8 @@ type Journal interface {
 }
 
 // State keeps small values under names. Put is durable on return, keeps the
-// entries it does not name, and takes nil as a removal.
+// entries it does not name, and takes nil as a removal. All returns what is
+// sound besides its error, if it can read anything.
 type State interface {
 	Put(space string, entries map[string][]byte) error
 	All(space string) (map[string][]byte, error)

@@ -2,8 +2,8 @@ package lan
 
 import "sync"
 
-// crowd counts what each address has open, so that one of them cannot take what
-// all need. Other than what [addresses] remembers, a count is never forgotten to
+// crowd counts what each address, and with IPv6 each /64, has open, so that one of
+// them cannot take what all need. Other than what [addresses] remembers, a count is never forgotten to
 // make room: there are no more of them than things that are open.
 type crowd struct {
 	most int // of one address
@@ -18,16 +18,18 @@ func newCrowd(most int) *crowd { return &crowd{most: max(1, most), open: make(ma
 func (c *crowd) enter(host string) (within bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[host]++
-	return c.open[host] <= c.most
+	network := networkOf(host)
+	c.open[network]++
+	return c.open[network] <= c.most
 }
 
 // leave undoes one enter.
 func (c *crowd) leave(host string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open[host]--; c.open[host] <= 0 {
-		delete(c.open, host)
+	network := networkOf(host)
+	if c.open[network]--; c.open[network] <= 0 {
+		delete(c.open, network)
 	}
 }
 
@@ -35,7 +37,7 @@ func (c *crowd) leave(host string) {
 func (c *crowd) full(host string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.open[host] >= c.most
+	return c.open[networkOf(host)] >= c.most
 }
 
 // lonely counts a transport among those of its address that have no session, or

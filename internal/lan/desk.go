@@ -16,6 +16,9 @@ const (
 
 	deskEvery    = time.Second            // validity and what could not be done before
 	refreshEvery = 250 * time.Millisecond // at most, however much happens
+
+	// Each waits for the disk, and a payment must not wait for many.
+	stepsAtOnce = 8
 )
 
 // desk sees to what follows from a stored event besides its being shown: that a
@@ -145,13 +148,14 @@ func (d *desk) read(e *event.Event) {
 	))
 }
 
-// recall ends the reading of history: it adds what only the State knows.
+// recall ends the reading of history: it adds what only the State knows. If that
+// cannot be read, any command may have been written before.
 func (d *desk) recall() {
-	d.book.Live()
 	tries, err := d.state.All(triesSpace)
+	d.book.Live(err == nil)
 	if err != nil {
-		d.failed(err)
-		return
+		d.server.counters.saveErrors.Add(1)
+		d.server.log.Error("some tries of commands cannot be read, all count as tried", "err", err)
 	}
 	over := make(map[string][]byte)
 	for id, text := range tries {
@@ -196,7 +200,11 @@ func (d *desk) work(ctx context.Context) {
 			d.book.Away(c.ID, now)
 		}
 	}
-	for _, step := range d.book.Steps() {
+	for i, step := range d.book.Steps() {
+		if i == stepsAtOnce {
+			d.wake()
+			break
+		}
 		if !d.tell(ctx, step) {
 			break // in their order, when it can be
 		}
@@ -224,7 +232,7 @@ func (s *Server) refreshBody(now time.Time) json.RawMessage {
 	)
 }
 
-// deliver writes to a terminal what waits for it. The try is on disk first:
+// deliver writes to a terminal what waits for it. The tries are on disk first:
 //
 //	crash before the Put: not written, written after the restart
 //	crash after it: perhaps written; a command that may be told once only is
@@ -236,11 +244,16 @@ func (d *desk) deliver(sess *session, now time.Time) {
 		sess.emit(string(event.TPVCommandCancelled), c.Withdrawal())
 		d.book.Informed(c.ID)
 	}
+	tries := make(map[string][]byte)
+	for i, c := range due {
+		due[i] = d.book.Try(c.ID, transport)
+		tries[c.ID] = strconv.AppendInt(nil, int64(due[i].Tries), 10)
+	}
+	stored := d.put(tries)
 	for _, c := range due {
-		c = d.book.Try(c.ID, transport)
-		if !d.put(map[string][]byte{c.ID: strconv.AppendInt(nil, int64(c.Tries), 10)}) {
+		if !stored {
 			d.book.Untry(c.ID)
-			return
+			continue
 		}
 		sess.emit(string(event.TPVCommand), c.Payload())
 		d.book.Delivered(c.ID, now)

@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"context"
 	"net"
 	"time"
 
@@ -21,6 +22,12 @@ func (s *Server) Disconnect(sid string) {
 // stalled when a write takes longer than timeout.
 func WithDeadline(c net.Conn, timeout time.Duration, stalled func()) net.Conn {
 	return &conn{Conn: c, timeout: timeout, closing: func() {}, stalled: stalled}
+}
+
+// DeskRound does once what the desk of a server that does not run would do.
+func (s *Server) DeskRound() {
+	s.desk.follow(context.Background())
+	s.desk.work(context.Background())
 }
 
 // Polls counts the poll requests that wait for something to send.

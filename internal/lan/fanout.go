@@ -325,7 +325,7 @@ func (f *fanout) load(ctx context.Context) {
 // into its rooms; false: it is not near enough yet.
 func (f *fanout) enter(fol *follower) bool {
 	sess, s := fol.sess, f.server
-	if _, err := s.followers.step(fol, f.seen(), admitEvents); err != nil || f.seen() > fol.position() {
+	if err := s.followers.step(fol, f.seen(), admitEvents); err != nil || f.seen() > fol.position() {
 		return false
 	}
 	sess.mu.Lock()

@@ -97,7 +97,7 @@ func TestWriteDeadline(t *testing.T) {
 // library keeps what is for it without end; here it is behind, and its heartbeat
 // ends it.
 func TestStalledPoller(t *testing.T) {
-	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 500*time.Millisecond, time.Second })
+	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 500*time.Millisecond, 3*time.Second })
 	witness := b.as(event.Viewer)
 	b.poll(t)
 	pad := strings.Repeat("x", 100_000)

@@ -167,26 +167,24 @@ func (f *followers) advance(ctx context.Context, fol *follower) (over, more bool
 		limit = burst + int(seen-min(seen, fol.position()))/50
 		fol.due = now.Add(burstEvery)
 	}
-	if _, err := f.step(fol, seen, limit); err != nil {
+	if err := f.step(fol, seen, limit); err != nil {
 		fol.due = now.Add(rereadAfter)
 		return false, false
 	}
 	return false, true
 }
 
-// step sends a follower what is stored behind it, up to a limit, and returns by
-// how many events it came on.
-func (f *followers) step(fol *follower, through event.Seq, limit int) (n int, err error) {
+// step sends a follower what is stored behind it, up to a limit of events.
+func (f *followers) step(fol *follower, through event.Seq, limit int) error {
 	s := f.server
-	begin := fol.position()
-	at := begin
+	at := fol.position()
 	if at >= through {
-		return 0, nil
+		return nil
 	}
 	events, err := s.journal.Read(at, limit, followBytes)
 	if err != nil {
 		s.counters.readErrors.Add(1)
-		return 0, err
+		return err
 	}
 	if len(events) == 0 { // nothing behind it can be read
 		events = []event.Event{{Seq: through + 1}}
@@ -208,7 +206,7 @@ func (f *followers) step(fol *follower, through event.Seq, limit int) (n int, er
 		}
 		fol.moveTo(at) // behind the emit: a ping between the two proves less, not more
 	}
-	return int(fol.position() - begin), nil
+	return nil
 }
 
 // replay goes on with what a session missed that was not recovered: first it

@@ -76,8 +76,8 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		l.drop()
 		return errClosing
 	}
-	presented := io.Handshake().Auth
-	grant, token, err := s.authenticate(l, presented)
+	presented, verdict := io.Handshake().Auth, s.verdicts.Load()
+	grant, token, guess, err := s.authenticate(l, presented)
 	if err == nil && grant.Venue != s.cfg.Venue {
 		err = auth.ErrVenue
 	}
@@ -88,15 +88,15 @@ func (s *Server) admitHandshake(io *socket.Socket) error {
 		s.counters.refuse(reasonTerminal)
 	}
 	if err != nil {
-		s.refuseHandshake(l, address, claimed, err)
+		s.refuseHandshake(l, address, claimed, guess, err)
 		return err
 	}
-	if !grant.Lease.IsZero() && s.recordLease(s.serving, grant, terminal, address, "socket") != nil {
+	if s.useLease(s.serving, grant, terminal, address, "socket") != nil {
 		l.drop() // a retry may find the disk well
 		return errClosing
 	}
 	sess := newSession(s, io, l, grant, token, terminal)
-	sess.capabilities = capabilities(presented)
+	sess.verdict, sess.capabilities = verdict, capabilities(presented)
 	s.recall(sess, presented)
 	io.SetData(sess)
 	l.lonely(false)
@@ -130,12 +130,14 @@ func (s *Server) identify(g auth.Grant, claimed string) (terminal string, err er
 // refuseHandshake holds the client's answer back for as long as its address, or
 // the terminal it says to be, has earned by failing before. Every token is looked at first, so a good one is
 // let in at once whatever the others at its address do: a shift may come to work
-// behind one router in which a stale terminal knocks all day.
-func (s *Server) refuseHandshake(l *link, address, claimed string, err error) {
+// behind one router in which a stale terminal knocks all day. Nor is an answer
+// withheld from who guesses nothing: it says to fetch a new token.
+func (s *Server) refuseHandshake(l *link, address, claimed string, guess bool, err error) {
 	defer l.vacate()
-	delay, answer, first := s.addresses.fail(address, time.Now())
+	network := networkOf(address)
+	delay, answer, first := s.addresses.fail(network, time.Now())
 	if delay > 0 {
-		defer s.addresses.done(address)
+		defer s.addresses.done(network)
 	}
 	if claimed != "" && len(claimed) <= event.MaxKey {
 		longer, may, _ := s.devices.fail(claimed, time.Now())
@@ -150,7 +152,7 @@ func (s *Server) refuseHandshake(l *link, address, claimed string, err error) {
 	}
 	s.log.Log(s.serving, level, "handshake refused", "address", address, "reason", err.Error())
 	switch {
-	case !answer:
+	case !answer && guess:
 		s.counters.refuse(reasonFailures)
 		l.drop()
 	case delay > 0:
@@ -167,8 +169,9 @@ func claimedTerminal(handshake map[string]any) string {
 // authenticate tries the token sources in the order of the existing system
 // (contract §1.3), but goes on to the next when one fails: a stale cookie must
 // not beat a good token. If none is good, an expired one decides what the
-// client reads, since fetching a new token then helps; else the first source.
-func (s *Server) authenticate(l *link, handshake map[string]any) (auth.Grant, string, error) {
+// client reads, since fetching a new token then helps; else the first source. guess
+// says that something else was shown than tokens which were good once.
+func (s *Server) authenticate(l *link, handshake map[string]any) (g auth.Grant, token string, guess bool, err error) {
 	var first error
 	expired := false
 	try := func(token string) (auth.Grant, bool) {
@@ -176,7 +179,8 @@ func (s *Server) authenticate(l *link, handshake map[string]any) (auth.Grant, st
 		if err == nil {
 			return grant, true
 		}
-		expired = expired || errors.Is(err, auth.ErrExpired)
+		ended := errors.Is(err, auth.ErrExpired)
+		expired, guess = expired || ended, guess || !ended
 		if first == nil {
 			first = err
 		}
@@ -188,16 +192,16 @@ func (s *Server) authenticate(l *link, handshake map[string]any) (auth.Grant, st
 			continue
 		}
 		if grant, ok := try(token); ok {
-			return grant, token, nil
+			return grant, token, false, nil
 		}
 	}
 	switch {
 	case expired:
-		return auth.Grant{}, "", auth.ErrExpired
+		return auth.Grant{}, "", guess, auth.ErrExpired
 	case first != nil:
-		return auth.Grant{}, "", first
+		return auth.Grant{}, "", guess, first
 	}
-	return auth.Grant{}, "", auth.ErrNoToken
+	return auth.Grant{}, "", true, auth.ErrNoToken
 }
 
 // requestTokens are the tokens in the request that began a connection. They

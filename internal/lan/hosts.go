@@ -19,6 +19,13 @@ func newHosts(names []string) hosts {
 	return h
 }
 
+// SetHosts puts other names of the box in the place of those of [Config.Hosts]. It
+// counts for requests from now on; who is connected stays. Safe concurrently.
+func (s *Server) SetHosts(names []string) {
+	h := newHosts(names)
+	s.hosts.Store(&h)
+}
+
 // allows reports whether the Host of a request is one of ours: a name, a name
 // that mDNS has given a number since it was taken, or any address, which cannot
 // be made to lead elsewhere. Only programs send none.

@@ -53,7 +53,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Server", "avoqado-edge/"+s.cfg.Version)
 	w.Header().Set("Avoqado-Box", s.cfg.Box)
-	if !s.hosts.allows(r.Host) {
+	if !s.hosts.Load().allows(r.Host) {
 		s.counters.refuse(reasonHost)
 		turnAway(w, http.StatusMisdirectedRequest, "Host not allowed: name it in lan.allowed_hosts")
 		return
@@ -83,7 +83,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.counters.refuse(reasonTooLarge)
 		turnAway(w, http.StatusRequestEntityTooLarge, "Payload too large")
 		return
-	case handshake && s.io.Engine().Clients().Len() >= s.cfg.MaxConnections:
+	case handshake && s.Full():
 		s.counters.refuse(reasonFull)
 		turnAway(w, http.StatusServiceUnavailable, "Too many connections")
 		return

@@ -2,9 +2,11 @@ package lan
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
@@ -42,10 +44,12 @@ func (a *addresses) remind(host string, now time.Time) (first bool) {
 // Denied notes that a request showed a bad token and returns when it may be
 // answered: at once, or after as long as failed handshakes of its address are
 // made to wait, unless ctx ends or the server closes before. If too many wait
-// already, it returns at once with the refusal to answer instead. Safe for
+// already, it returns at once with the refusal to answer instead, or with nil for
+// [auth.ErrExpired]: who has only to fetch a new token is told so. Safe for
 // concurrent use.
 func (s *Server) Denied(ctx context.Context, address string, why error) *event.Refusal {
-	delay, answer, first := s.addresses.fail(address, time.Now())
+	network := networkOf(address)
+	delay, answer, first := s.addresses.fail(network, time.Now())
 	s.counters.refuse(reasonToken)
 	level := slog.LevelDebug // a program that tries for ever fills no log
 	if first {
@@ -53,11 +57,11 @@ func (s *Server) Denied(ctx context.Context, address string, why error) *event.R
 	}
 	s.log.Log(ctx, level, "token refused over HTTP", "address", address, "reason", why.Error())
 	switch {
-	case !answer:
+	case !answer && !errors.Is(why, auth.ErrExpired):
 		s.counters.refuse(reasonFailures)
 		return tooMany(maxDelay)
 	case delay > 0:
-		defer s.addresses.done(address)
+		defer s.addresses.done(network)
 		s.counters.delayed.Add(1)
 		s.listener.wait(ctx, delay)
 	}

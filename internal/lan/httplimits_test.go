@@ -2,6 +2,7 @@ package lan_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -105,6 +106,9 @@ func TestDenied(t *testing.T) {
 	if r == nil || r.Status != http.StatusTooManyRequests || r.RetryAfter < time.Second {
 		t.Errorf("one more: %+v", r)
 	}
+	if r := b.Denied(t.Context(), here, auth.ErrExpired); r != nil {
+		t.Errorf("who guesses nothing is not told to fetch a new token: %+v", r)
+	}
 	b.as(event.Waiter)
 	if waited := time.Since(began); waited > 3*time.Second {
 		t.Skipf("the machine took %s for that", waited)
@@ -114,7 +118,62 @@ func TestDenied(t *testing.T) {
 	if waited := time.Since(began); waited >= 4*time.Second {
 		t.Errorf("the end waited %s for answers held back", waited)
 	}
-	if s := b.Stats().Refused; s["bad_token"] != 29+1+1+8+32+1 || s["failed_handshakes"] != 1 || s["authentication"] != 1 {
+	if s := b.Stats().Refused; s["bad_token"] != 29+1+1+8+32+1+1 || s["failed_handshakes"] != 1 || s["authentication"] != 1 {
 		t.Errorf("counted %v", s)
 	}
+}
+
+// TestGuessesOfOneNetwork: a machine takes as many addresses of its /64 as it likes.
+func TestGuessesOfOneNetwork(t *testing.T) {
+	b := start(t)
+	for n := range 32 {
+		if r := b.Denied(t.Context(), fmt.Sprintf("2001:db8:0:1::%x", n), auth.ErrFormat); r != nil {
+			t.Fatal(r)
+		}
+	}
+	for n := range 32 {
+		for _, address := range []string{fmt.Sprintf("192.168.1.%d", n), fmt.Sprintf("2001:db8:0:%x::1", 0x100+n), fmt.Sprintf("::ffff:10.0.0.%d", n)} {
+			if r := b.Denied(t.Context(), address, auth.ErrFormat); r != nil {
+				t.Fatal(r)
+			}
+		}
+	}
+	if n := b.Stats().Delayed; n != 2 {
+		t.Errorf("%d answers were held back", n)
+	}
+	for n := range 32 { // on one link, of one machine too
+		if r := b.Denied(t.Context(), fmt.Sprintf("fe80::%x%%eth0", n), auth.ErrFormat); r != nil {
+			t.Fatal(r)
+		}
+	}
+	if n := b.Stats().Delayed; n != 4 {
+		t.Errorf("%d answers were held back", n)
+	}
+}
+
+// TestAStaleTerminalBesideAGuesser: behind one router, whose address a guesser has
+// used up, a terminal with an old token is told to fetch a new one.
+func TestAStaleTerminalBesideAGuesser(t *testing.T) {
+	b := start(t)
+	then, err := auth.NewVerifier(auth.Config{Venue: venue, Secret: []byte(secret)}, func() time.Time { return time.Now().Add(-3 * time.Hour) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := then.Mint(auth.Grant{Subject: "w", Role: event.Waiter, Terminal: "abc"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 80 {
+		b.dial("", nil).raw(`40{"token":"x","terminalId":"AVQD-ABC"}`)
+	}
+	until(t, "the address is used up", func() bool { return b.Stats().Refused["failed_handshakes"] > 0 })
+	if _, answer := b.knock(`{"token":"` + old + `","terminalId":"AVQD-ABC"}`); answer != `44{"message":"Token has expired"}` {
+		t.Errorf("answer %q", answer)
+	}
+	// A guess beside an old token is a guess.
+	before := b.Stats().Refused["failed_handshakes"]
+	for range 40 {
+		b.dial("&token="+old, nil).raw(`40{"token":"x"}`)
+	}
+	until(t, "they are cut off, too", func() bool { return b.Stats().Refused["failed_handshakes"] > before })
 }

@@ -2,6 +2,7 @@ package lan
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,12 +12,13 @@ import (
 
 const (
 	leaseTimeout = 5 * time.Second // for the record of a use to be on disk
-	leaseSpell   = time.Minute     // of HTTP requests that are one use
+	leaseSpell   = time.Minute     // of what is one use
 	maxLeaseUses = 1024            // remembered at once
 )
 
-// leaseUses remembers who used a lease over HTTP a moment ago, so that a program
-// that asks each second leaves one record a minute.
+// leaseUses remembers who used a lease a moment ago, so that a program that asks
+// each second, or a client that reconnects for ever, leaves one record a minute:
+// a record is of class money, and must not fill the journal.
 type leaseUses struct {
 	mu   sync.Mutex // guards below
 	last map[string]time.Time
@@ -41,18 +43,28 @@ func (u *leaseUses) recorded(who string, now time.Time) {
 
 // Leased keeps a record of an HTTP request that is allowed by a lease alone (see
 // [auth.Lease]), and returns nil once it is on disk; else how to refuse the
-// request. Requests of one token from one address within a minute are one use. A
-// grant without a lease needs none. Safe for concurrent use.
+// request. A grant without a lease needs none. Safe for concurrent use.
 func (s *Server) Leased(ctx context.Context, g auth.Grant, address string) *event.Refusal {
+	if s.useLease(ctx, g, g.Terminal, address, "http") != nil {
+		return event.RefuseForNow("lease_not_recorded", "The token has ended and its use cannot be recorded now, try again", leaseTimeout)
+	}
+	return nil
+}
+
+// useLease keeps a record of the use of a lease, if the grant is one, and returns
+// nil once it is on disk. What one token does in one way from one address within a
+// minute is one use, whatever terminal it says to be: else who makes names up could
+// write without end.
+func (s *Server) useLease(ctx context.Context, g auth.Grant, terminal, address, via string) error {
 	if g.Lease.IsZero() {
 		return nil
 	}
-	who, now := address+"\x00"+g.Subject+"\x00"+g.Terminal+"\x00"+g.TokenID, time.Now()
+	who, now := strings.Join([]string{via, networkOf(address), g.Subject, g.Terminal, g.TokenID}, "\x00"), time.Now()
 	if s.leases.again(who, now) {
 		return nil
 	}
-	if err := s.recordLease(ctx, g, g.Terminal, address, "http"); err != nil {
-		return event.RefuseForNow("lease_not_recorded", "The token has ended and its use cannot be recorded now, try again", leaseTimeout)
+	if err := s.recordLease(ctx, g, terminal, address, via); err != nil {
+		return err
 	}
 	s.leases.recorded(who, now)
 	return nil

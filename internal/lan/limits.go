@@ -2,6 +2,7 @@ package lan
 
 import (
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -79,6 +80,19 @@ type address struct {
 	failed   time.Time // the last of them
 	delayed  int       // answers held back now
 	limited  time.Time // when an HTTP request was last refused
+}
+
+// networkOf returns whose guesses, and whose transports without a session, count
+// together: an address of IPv4, and all of a /64 of IPv6, in which one machine may take
+// as many as it likes (RFC 4862). Budgets go by address: the whole venue may be in one
+// /64, as behind a router.
+func networkOf(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() && !a.Is4In6() {
+		if p, err := a.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return host
 }
 
 // entry returns what is known of an address, made if need be. The lock is held.

@@ -94,8 +94,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		if !l.plain.enter(host) {
 			leave()
 			l.open.Add(-1)
-			l.counters.refuse(reasonAddress)
 			_ = c.Close()
+			l.counters.refuse(reasonAddress)
 			continue
 		}
 		return &conn{

@@ -173,7 +173,7 @@ func TestStalledReader(t *testing.T) {
 }
 
 func TestSilentClient(t *testing.T) {
-	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 50*time.Millisecond, 100*time.Millisecond })
+	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 50*time.Millisecond, 2*time.Second })
 	c := b.as(event.Waiter)
 	until(t, "pings come", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.pings > 2 })
 	c.mu.Lock()

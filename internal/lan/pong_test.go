@@ -11,13 +11,13 @@ import (
 // for dead. (A pong lost by the engine is noticed only if the next ping comes
 // after the timeout.)
 func TestPongs(t *testing.T) {
-	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 600*time.Millisecond, 500*time.Millisecond })
+	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 2100*time.Millisecond, 2*time.Second })
 	clients := make([]*client, 50)
 	for i := range clients {
 		clients[i] = b.as(event.Waiter)
 	}
 	for _, c := range clients {
-		until(t, "pings come", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.pings > 3 || c.ended != nil })
+		until(t, "pings come", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.pings > 2 || c.ended != nil })
 		if c.closed() {
 			t.Fatal("a client that answers is dropped")
 		}

@@ -208,7 +208,6 @@ type clock struct{ ahead atomic.Int64 }
 func (c *clock) now() time.Time       { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *clock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
 func (c *clock) set(cfg *lan.Config)  { cfg.Now = c.now }
-func quickAck(cfg *lan.Config)        { cfg.Waits.Ack = 100 * time.Millisecond }
 func kinds(j *memory) (list []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

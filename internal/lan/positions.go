@@ -2,8 +2,10 @@ package lan
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,10 +43,13 @@ type position struct {
 
 // loadPositions reads the positions of this epoch; those of another one say
 // nothing about this history.
-func loadPositions(state State, epoch func() event.Epoch) (*positions, error) {
+func loadPositions(state State, epoch func() event.Epoch, log *slog.Logger) (*positions, error) {
 	entries, err := state.All(positionsSpace)
-	if err != nil {
+	switch {
+	case err != nil && entries == nil:
 		return nil, fmt.Errorf("read positions: %w", err)
+	case err != nil:
+		log.Error("some positions cannot be read", "err", err)
 	}
 	p := &positions{state: state, epoch: epoch, byKey: make(map[string]*position)}
 	for key, value := range entries {
@@ -99,6 +104,21 @@ func (p *positions) of(key string) (event.Seq, bool) {
 	}
 	return at.seq, true
 }
+
+// terminals returns the ids of those that were here since then, also before the
+// start of the box.
+func (p *positions) terminals(since time.Time) (ids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, at := range p.byKey {
+		if id, is := strings.CutPrefix(key, terminalKey("")); is && !at.seen.Before(since) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func terminalKey(id string) string { return "terminal/" + id }
 
 func (p *positions) evict() {
 	oldest := ""

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +39,7 @@ type Terminal struct {
 	Address       string     `json:"address,omitempty"`
 	ConnectedAt   time.Time  `json:"registeredAt,omitzero"`
 	LastHeartbeat time.Time  `json:"lastHeartbeat,omitzero"`
-	LastSeen      time.Time  `json:"lastSeen,omitzero"`     // any proof of life: a heartbeat, an answered ping
+	LastSeen      time.Time  `json:"lastSeen,omitzero"`     // any proof of life: a heartbeat, another event, an answered ping; zero: none since the start
 	Waiting       int        `json:"waiting"`               // events of its that the cloud does not have, as of a second ago
 	HealthScore   *float64   `json:"healthScore,omitempty"` // 0 to 100, as it said; nil: it never did
 
@@ -83,13 +84,16 @@ type terminals struct {
 }
 
 // loadTerminals reads the ids that are known to be one terminal's.
-func loadTerminals(state State) (*terminals, error) {
+func loadTerminals(state State, log *slog.Logger) (*terminals, error) {
 	t := &terminals{
 		byID: make(map[string]*terminalEntry), serials: make(map[string]string), cuids: make(map[string]string),
 	}
 	entries, err := state.All(terminalsSpace)
-	if err != nil {
+	switch {
+	case err != nil && entries == nil:
 		return nil, fmt.Errorf("read terminals: %w", err)
+	case err != nil:
+		log.Error("some ids of terminals cannot be read", "err", err)
 	}
 	for cuid, serial := range entries {
 		t.serials[cuid], t.cuids[string(serial)] = string(serial), cuid
@@ -132,39 +136,45 @@ func (t *terminals) online() []*session {
 	defer t.mu.Unlock()
 	var list []*session
 	for _, e := range t.byID {
-		if e.session != nil {
-			list = append(list, e.session)
+		if sess := e.latest(); sess != nil {
+			list = append(list, sess)
 		}
 	}
 	return list
 }
 
-// session returns the session of a terminal, nil if it is not here.
+// session returns the latest session of a terminal, nil if it is not here.
 func (t *terminals) session(id string) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byID[t.serialLocked(id)]; e != nil {
-		return e.session
+		return e.latest()
 	}
 	return nil
 }
 
-// learn notes two ids of one terminal; whether it is new is returned. What a
-// terminal says of itself does not change what is known; what the cloud says does.
-func (t *terminals) learn(cuid, serial string, sure bool) bool {
+// learn notes two ids of one terminal and returns what is to be kept of it, nil if
+// it is not new. What a terminal says of itself does not change what is known;
+// what the cloud says does.
+func (t *terminals) learn(cuid, serial string, sure bool) map[string][]byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	known := t.serials[cuid]
 	switch {
 	case cuid == serial || known == serial || !isCUID(cuid):
-		return false
+		return nil
 	case !sure && (known != "" || t.cuids[serial] != "" || t.byID[cuid] != nil || len(t.serials) >= maxAliases):
-		return false
+		return nil
+	}
+	keep := make(map[string][]byte)
+	if before, ok := t.cuids[serial]; ok {
+		keep[before] = nil
 	}
 	delete(t.serials, t.cuids[serial])
 	delete(t.cuids, known)
 	t.serials[cuid], t.cuids[serial] = serial, cuid
-	return true
+	keep[cuid] = []byte(serial)
+	return keep
 }
 
 // isCUID reports whether an id has the form of the back-end's.
@@ -176,10 +186,14 @@ func isCUID(id string) bool {
 // learn keeps two ids of one terminal for good.
 func (s *Server) learn(cuid, serial string, sure bool) bool {
 	cuid, serial = auth.NormaliseTerminal(cuid), auth.NormaliseTerminal(serial)
-	if serial == "" || len(serial) > event.MaxKey || !s.terminals.learn(cuid, serial, sure) {
+	if serial == "" || len(serial) > event.MaxKey {
 		return false
 	}
-	if err := s.desk.state.Put(terminalsSpace, map[string][]byte{cuid: []byte(serial)}); err != nil {
+	keep := s.terminals.learn(cuid, serial, sure)
+	if keep == nil {
+		return false
+	}
+	if err := s.desk.state.Put(terminalsSpace, keep); err != nil {
 		s.counters.saveErrors.Add(1) // learnt again when it is said again
 	}
 	return true
@@ -201,7 +215,16 @@ type terminalEntry struct {
 	heartbeat time.Time
 	score     *float64
 	telemetry json.RawMessage // the last heartbeat
-	session   *session        // the latest; nil when gone
+	sessions  []*session      // one for each of its sockets, the latest last
+}
+
+// latest returns the session of the newest socket, nil if there is none. A
+// terminal that comes again before its old socket has ended has two for a while.
+func (e *terminalEntry) latest() *session {
+	if len(e.sessions) == 0 {
+		return nil
+	}
+	return e.sessions[len(e.sessions)-1]
 }
 
 // entry returns the terminal's entry, made if need be. The lock is held.
@@ -221,7 +244,7 @@ func (t *terminals) entry(id string, now time.Time) *terminalEntry {
 func (t *terminals) evict() {
 	oldest := ""
 	for id, e := range t.byID {
-		if e.session == nil && (oldest == "" || e.seen.Before(t.byID[oldest].seen)) {
+		if len(e.sessions) == 0 && (oldest == "" || e.seen.Before(t.byID[oldest].seen)) {
 			oldest = id
 		}
 	}
@@ -234,15 +257,23 @@ func (t *terminals) connect(sess *session) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entry(sess.terminal, time.Now()).session = sess
+	e := t.entry(sess.terminal, time.Now())
+	e.sessions = append(e.sessions, sess)
 }
 
-// disconnect forgets the socket, unless the terminal has a newer one already.
+// disconnect forgets the socket.
 func (t *terminals) disconnect(sess *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byID[sess.terminal]; e != nil && e.session == sess {
-		e.session, e.seen = nil, time.Now()
+	e := t.byID[sess.terminal]
+	if e == nil {
+		return
+	}
+	if i := slices.Index(e.sessions, sess); i >= 0 {
+		e.sessions = slices.Delete(e.sessions, i, i+1)
+		if heard := sess.heard(); heard.After(e.seen) { // an end by silence is no sign of life
+			e.seen = heard
+		}
 	}
 }
 
@@ -270,10 +301,15 @@ func (t *terminals) beat(o event.Object, now time.Time) bool {
 	return true
 }
 
+// missedFor is how long a terminal that did not come since the start of the box
+// is known from before.
+const missedFor = 7 * 24 * time.Hour
+
 // Terminals returns the known terminals by id. A terminal is online while it
-// has a socket. Safe for concurrent use.
+// has a socket. Of one that has not come since the start, nothing else is known
+// than what waits. Safe for concurrent use.
 func (s *Server) Terminals() []Terminal {
-	t := s.terminals
+	t, before := s.terminals, s.positions.terminals(time.Now().Add(-missedFor))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	list := make([]Terminal, 0, len(t.byID))
@@ -282,17 +318,22 @@ func (s *Server) Terminals() []Terminal {
 			ID: id, LastHeartbeat: e.heartbeat, HealthScore: e.score, Telemetry: e.telemetry,
 			LastSeen: e.seen.UTC(), Waiting: s.syncer.of(id),
 		}
-		if sess := e.session; sess != nil {
+		if sess := e.latest(); sess != nil {
 			term.Online, term.HasSocket = true, true
 			term.User, term.Role = sess.grant.Subject, sess.grant.Role
 			term.Address, term.ConnectedAt = sess.address, sess.connectedAt
 			term.Capabilities = sess.capabilities
-			if ponged := time.Unix(0, sess.link.ponged.Load()).UTC(); ponged.After(term.LastSeen) {
-				term.LastSeen = ponged
+			if heard := sess.heard(); heard.After(term.LastSeen) {
+				term.LastSeen = heard
 			}
 		}
 		list = append(list, term)
 	}
+	for _, id := range before {
+		if t.byID[t.serialLocked(id)] == nil {
+			list = append(list, Terminal{ID: t.serialLocked(id), Waiting: s.syncer.of(id)})
+		}
+	}
 	slices.SortFunc(list, func(a, b Terminal) int { return cmp.Compare(a.ID, b.ID) })
-	return list
+	return slices.CompactFunc(list, func(a, b Terminal) bool { return a.ID == b.ID })
 }

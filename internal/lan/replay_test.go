@@ -143,7 +143,7 @@ func TestSenderIsNoWitness(t *testing.T) {
 
 // TestUnansweredPing loses what was sent to a client that never answered.
 func TestUnansweredPing(t *testing.T) {
-	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 30*time.Millisecond, 200*time.Millisecond })
+	b := start(t, func(c *lanConfig) { c.PingInterval, c.PingTimeout = 30*time.Millisecond, 2*time.Second })
 	for n, known := range []bool{true, false} { // is it from before?
 		who := auth.Grant{Subject: fmt.Sprint("m", n), Role: event.Manager}
 		manager := b.connect(who, "")

@@ -6,6 +6,7 @@ import "github.com/avoqado/avoqado-edge/internal/auth"
 // good, and returns how many they are: for when what makes a token good has
 // changed. Their clients reconnect by themselves and are told why not.
 func (s *Server) VerifyAgain() int {
+	s.verdicts.Add(1) // first: who is on the way in looks at it once among the sessions
 	return s.endSessions(func(sess *session) bool { return !s.allowed(sess) })
 }
 
@@ -25,13 +26,14 @@ func (s *Server) endLapsed() {
 	})
 }
 
-// allowed reports whether a session would be let in again as it is.
+// allowed reports whether a session would be let in again as it is: a lease may
+// give less by now.
 func (s *Server) allowed(sess *session) bool {
 	if s.verifier.Lapsed(sess.grant) || s.verifier.DeviceRevoked(sess.terminal) {
 		return false
 	}
-	_, err := s.verifier.Verify(sess.token)
-	return err == nil
+	g, err := s.verifier.Verify(sess.token)
+	return err == nil && g.Role == sess.grant.Role
 }
 
 func (s *Server) endSessions(match func(*session) bool) int {

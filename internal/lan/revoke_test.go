@@ -1,6 +1,7 @@
 package lan_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,27 @@ func TestPolicyEndsSessions(t *testing.T) {
 		}
 		until(t, "they are gone", func() bool { return b.Connections().ConnectionStats.Total == c.are })
 	}
+}
+
+// TestRevokedOnTheWayIn: a token that is taken back between its check and the
+// session lets nobody stay.
+func TestRevokedOnTheWayIn(t *testing.T) {
+	b := start(t)
+	b.door.passed.Store(new(func() {
+		b.door.Enforce(auth.Policy{Revoked: []auth.Revocation{{Subject: "late"}}})
+		if n := b.VerifyAgain(); n != 0 {
+			t.Errorf("%d sessions end, and nobody is in", n)
+		}
+	}))
+	c, _ := b.knock(`{"token":"` + b.mint(auth.Grant{Subject: "late", Role: event.Waiter}) + `"}`)
+	wait(t, c)
+
+	// Who is allowed all the same stays.
+	b.door.passed.Store(new(func() { b.VerifyAgain() }))
+	if c, answer := b.knock(`{"token":"` + b.mint(auth.Grant{Subject: "other", Role: event.Waiter}) + `"}`); !strings.HasPrefix(answer, "40{") || c.closed() {
+		t.Errorf("answer %q", answer)
+	}
+	until(t, "it is in", func() bool { return b.Connections().ConnectionStats.Total == 1 })
 }
 
 // TestEventsExpireByTheTrustedClock has a system clock that is a day behind.

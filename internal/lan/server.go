@@ -47,8 +47,8 @@ type Server struct {
 	journal  Journal
 	log      *slog.Logger
 	extra    http.Handler
-	origins  map[string]bool // lower case
-	hosts    hosts
+	origins  map[string]bool       // lower case
+	hosts    atomic.Pointer[hosts] // never nil
 	rooms    rooms
 
 	listener *listener
@@ -72,7 +72,8 @@ type Server struct {
 	addresses *addresses
 	devices   *addresses // the same for terminals that clients say to be
 	leases    leaseUses
-	lonely    *crowd // transports without a session
+	verdicts  atomic.Int64 // how often what makes a token good has changed
+	lonely    *crowd       // transports without a session
 
 	serving  context.Context // ends when Run has answered what it could
 	stop     context.CancelFunc
@@ -90,14 +91,15 @@ type Server struct {
 // before [Server.Run]. extra serves every path but /socket.io/.
 func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, log *slog.Logger) (*Server, error) {
 	cfg = cfg.withDefaults()
-	positions, err := loadPositions(state, j.Epoch)
+	positions, err := loadPositions(state, j.Epoch, log)
 	if err != nil {
 		return nil, err
 	}
-	terminals, err := loadTerminals(state)
+	terminals, err := loadTerminals(state, log)
 	if err != nil {
 		return nil, err
 	}
+	v.KnownAs(terminals.cuidOf)
 	sessions, err := recovery.Open(state, j.Epoch, cfg.Now, log)
 	if err != nil {
 		return nil, err
@@ -109,10 +111,10 @@ func Listen(cfg Config, v Verifier, j Journal, state State, extra http.Handler, 
 		terminals: terminals,
 		addresses: &addresses{seen: make(map[string]*address)},
 		devices:   &addresses{seen: make(map[string]*address)},
-		hosts:     newHosts(cfg.Hosts),
 		lonely:    newCrowd(cfg.MaxConnections / 2),
 		sessions:  make(map[string]*session),
 	}
+	s.SetHosts(cfg.Hosts)
 	for _, origin := range append(dashboardOrigins(), cfg.CORS...) {
 		s.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}

@@ -16,10 +16,6 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/lan/recovery"
 )
 
-// admissionTimeout is how long a new session may wait to be let in before its
-// transport is closed.
-const admissionTimeout = 10 * time.Second
-
 // session is one connected Socket.IO socket. Its events come one at a time, on
 // the socket's own queue; its answers leave in the order of its events.
 //
@@ -32,6 +28,7 @@ type session struct {
 	sid           string
 	grant         auth.Grant
 	token         string // kept to check it again; never logged
+	verdict       int64  // of Server.verdicts, before the token was checked
 	terminal      string // normalised serial, of the token or as the client says; may be empty
 	address       string
 	correlationID string // of the socket, in all its acks
@@ -87,7 +84,7 @@ func newSession(s *Server, io *socket.Socket, l *link, g auth.Grant, token, term
 // terminal, else the member of staff.
 func (sess *session) recipient() string {
 	if sess.terminal != "" {
-		return "terminal/" + sess.terminal
+		return terminalKey(sess.terminal)
 	}
 	return "user/" + sess.grant.Subject
 }
@@ -105,6 +102,9 @@ func (s *Server) connected(io *socket.Socket) {
 	s.mu.Lock()
 	s.sessions[sess.sid] = sess
 	s.mu.Unlock()
+	if sess.verdict != s.verdicts.Load() && !s.allowed(sess) {
+		s.end(sess) // it was not here yet when the others were verified again
+	}
 	s.terminals.connect(sess)
 	release, took := sess.rec.Hold(func() { s.jobs.add(sess.link.drop) })
 	sess.release = release
@@ -196,9 +196,9 @@ func (s *Server) disconnected(sess *session, reason []any) {
 }
 
 // follow lets a session in and waits until its events may be served; false: it
-// did not get in.
+// did not get in, which may take twice as long as it had for coming.
 func (s *Server) follow(sess *session) bool {
-	timeout := time.NewTimer(admissionTimeout)
+	timeout := time.NewTimer(2 * s.cfg.ConnectTimeout)
 	defer timeout.Stop()
 	s.followers.add(sess.behind.Load())
 	select {
@@ -375,8 +375,15 @@ func (sess *session) emitted(args []any) {
 	sess.received(name, f, nil, ack)
 }
 
+// heard is when the client last gave a sign of life: it came, sent an event, or
+// answered a ping.
+func (sess *session) heard() time.Time {
+	last := max(sess.connectedAt.UnixNano(), sess.link.ponged.Load(), sess.active.Load()*int64(time.Millisecond))
+	return time.Unix(0, last).UTC()
+}
+
 // received takes one event of the client, with how to answer it. Names nobody
-// serves are dropped without an answer, as they always were.
+// serves are dropped without an answer, as the existing system drops them.
 func (sess *session) received(name string, f *packet.Event, id []byte, ack socket.Ack) {
 	s := sess.server
 	serve := sess.handler(name)

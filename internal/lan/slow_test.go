@@ -274,7 +274,7 @@ func TestFrozenIsNotToldTheTime(t *testing.T) {
 // and is made whole when it comes back.
 func TestFrozenForGood(t *testing.T) {
 	b := start(t, func(c *lanConfig) {
-		c.StallTimeout, c.PingInterval, c.PingTimeout = 500*time.Millisecond, time.Second, 2*time.Second
+		c.StallTimeout, c.PingInterval, c.PingTimeout = 2*time.Second, 2*time.Second, 10*time.Second
 	})
 	who := auth.Grant{Subject: "m1", Role: event.Manager}
 	frozen := b.listen(who, nil)

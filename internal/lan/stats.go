@@ -164,11 +164,15 @@ type ConnectionStats struct {
 }
 
 // ServerStats counts sockets and rooms of the server. Rooms includes one
-// implicit room per socket, as it always did.
+// implicit room per socket, as in the existing system.
 type ServerStats struct {
 	Clients int `json:"connectedClients"`
 	Rooms   int `json:"rooms"`
 }
+
+// Full reports whether a client that comes now is turned away, since there are
+// as many as there may be. Safe for concurrent use.
+func (s *Server) Full() bool { return s.io.Engine().Clients().Len() >= s.cfg.MaxConnections }
 
 // Connections returns who is connected now. Safe for concurrent use.
 func (s *Server) Connections() Connections {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -85,6 +86,44 @@ func TestHeartbeats(t *testing.T) {
 	_ = terminal.ws.Close()
 	until(t, "the first is gone", func() bool { return b.Connections().ConnectionStats.Total == 2 })
 	if list := b.Terminals(); !list[0].Online || list[0].User != "staff_2" {
+		t.Errorf("terminals are %+v", list)
+	}
+}
+
+// What a terminal sends is a sign of life, long before a ping is due; that its
+// socket is gone is none.
+func TestEventIsASignOfLife(t *testing.T) {
+	b := start(t)
+	terminal := b.connect(auth.Grant{Subject: "staff_1", Role: event.Cashier}, "AVQD-77")
+	seen := func() time.Time { return b.Terminals()[0].LastSeen }
+	came := seen()
+	until(t, "a payment is a sign of life", func() bool {
+		terminal.ask("payment_completed", `{"paymentId":"p1","amount":1,"currency":"MXN","venueId":"venue_1"}`)
+		return seen().After(came)
+	})
+	last := seen()
+	_ = terminal.ws.Close()
+	until(t, "it is away", func() bool { return !b.Terminals()[0].Online })
+	if got := seen(); got.After(last) {
+		t.Errorf("seen at %s, and it said nothing after %s", got, last)
+	}
+}
+
+// After a restart it is known which terminals have not come back.
+func TestTerminalsAreMissedAfterARestart(t *testing.T) {
+	b := start(t, quick)
+	for _, id := range []string{"AVQD-77", "AVQD-78"} {
+		b.connect(auth.Grant{Subject: "staff_" + id, Role: event.Cashier}, id)
+	}
+	until(t, "what is saved of both", func() bool {
+		entries, err := b.state.All("positions")
+		return err == nil && entries["terminal/77"] != nil && entries["terminal/78"] != nil
+	})
+	b.stop()
+	b = startWith(t, b.journal, b.state, quick)
+	b.connect(auth.Grant{Subject: "staff_1", Role: event.Cashier}, "AVQD-77")
+	list := b.Terminals()
+	if len(list) != 2 || !list[0].Online || list[1].ID != "78" || list[1].Online || !list[1].LastSeen.IsZero() {
 		t.Errorf("terminals are %+v", list)
 	}
 }

@@ -20,7 +20,8 @@ import (
 func (s *Server) CommandResult(ctx context.Context, g auth.Grant, payload []byte) Ack {
 	if o, err := event.ParseObject(payload); err == nil { // else Publish refuses it
 		if g.Terminal == "" {
-			g.Terminal = auth.NormaliseTerminal(o.Ident("terminalId"))
+			// If it is not believed it is none, and Publish refuses it.
+			g.Terminal, _ = s.identify(g, auth.NormaliseTerminal(o.Ident("terminalId")))
 		}
 		var members []event.Member
 		for _, name := range []struct{ http, socket string }{{"resultMessage", "message"}, {"resultPayload", "resultData"}} {

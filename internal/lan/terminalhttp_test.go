@@ -56,6 +56,15 @@ func TestCommandResultOverHTTP(t *testing.T) {
 		t.Errorf("the dashboard heard %s", got)
 	}
 	b.quiet(dashboard, "tpv_command_status_changed", "error")
+
+	// As on a socket: one that shows tokens of its own is not believed without.
+	proven, other := serial, strings.Replace(result, "cmd_1", "cmd_2", 1)
+	b.door.proven.Store(&proven)
+	for terminal, status := range map[string]int{"": http.StatusUnauthorized, serial: http.StatusOK} {
+		if ack := b.CommandResult(t.Context(), waiter(terminal), []byte(other)); ack.Status != status {
+			t.Errorf("a login of terminal %q: %d %s", terminal, ack.Status, ack.Body)
+		}
+	}
 }
 
 // TestHeartbeatOverHTTP: it is answered to anybody, and believed of those who

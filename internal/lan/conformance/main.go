@@ -17,12 +17,12 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:3000", "host:port to serve on")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	l, err := net.Listen("tcp", *listen)
 	if err == nil {
 		fmt.Fprintln(os.Stderr, "serving /engine.io/ and /socket.io/ on", l.Addr())
 		err = run(ctx, l)
 	}
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)

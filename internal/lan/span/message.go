@@ -44,10 +44,11 @@ const (
 )
 
 // spans reports whether an event of this name goes from box to box: what one
-// socket and its box say to each other does not.
+// socket and its box say to each other does not, nor what a box asks of a terminal:
+// the Redis must not be a way to have a card charged.
 func spans(name string) bool {
 	row, ok := event.Lookup(event.Kind(name))
-	return name != "" && len(name) <= maxName && (!ok || row.Family != event.Session) &&
+	return name != "" && len(name) <= maxName && (!ok || row.Family != event.Session && row.Shown() && row.Alias == "") &&
 		!socket.SOCKET_RESERVED_EVENTS.Has(name)
 }
 

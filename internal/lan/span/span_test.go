@@ -14,12 +14,12 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/lan/span"
 	"github.com/avoqado/avoqado-edge/internal/lan/span/redistest"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 const (
-	venue    = "venue_1"
-	patience = 15 * time.Second
-	order    = `{"orderId":"7","total":19.990,"z":9007199254740993,"a":"<b>&é"}`
+	venue = "venue_1"
+	order = `{"orderId":"7","total":19.990,"z":9007199254740993,"a":"<b>&é"}`
 )
 
 // box is a span under test that keeps what it hears.
@@ -105,30 +105,16 @@ func (b *box) events() string {
 	return strings.Join(names, " ")
 }
 
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatalf("timed out: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func (b *box) joined() *box {
 	b.t.Helper()
-	until(b.t, "joined", func() bool { return b.Status().Joined })
+	testpart.Until(b.t, "joined", func() bool { return b.Status().Joined })
 	return b
 }
 
 // alone waits until the box is, for one of these causes.
 func (b *box) alone(causes string) {
 	b.t.Helper()
-	until(b.t, "alone: "+causes, func() bool {
+	testpart.Until(b.t, "alone: "+causes, func() bool {
 		s := b.Status()
 		return !s.Joined && slices.Contains(strings.Fields(causes), s.Cause)
 	})
@@ -136,8 +122,8 @@ func (b *box) alone(causes string) {
 
 func (b *box) hears(names string) {
 	b.t.Helper()
-	deadline := time.Now().Add(patience)
-	until(b.t, names, func() bool { return b.events() == names || time.Now().After(deadline.Add(-time.Second)) })
+	deadline := time.Now().Add(testpart.Patience)
+	testpart.Until(b.t, names, func() bool { return b.events() == names || time.Now().After(deadline.Add(-time.Second)) })
 	if got := b.events(); got != names {
 		b.t.Fatalf("heard %q, want %q", got, names)
 	}
@@ -152,7 +138,7 @@ func TestMessagesArriveAsTheyAre(t *testing.T) {
 	r := redistest.Start(t)
 	a, b := start(t, r.URL(), venue).joined(), start(t, r.URL()+"/3", venue).joined()
 	other := start(t, r.URL(), "venue_2").joined()
-	until(t, "each counts the other", func() bool { return a.Status().Peers == 1 && b.Status().Peers == 1 })
+	testpart.Until(t, "each counts the other", func() bool { return a.Status().Peers == 1 && b.Status().Peers == 1 })
 
 	m := span.Message{
 		Event: "order_updated", Payload: []byte(order),
@@ -197,6 +183,11 @@ func TestForgedMessages(t *testing.T) {
 		{"event", strings.Replace(good, "order_updated", strings.Repeat("x", 200), 1)},
 		{"event", strings.Replace(good, "order_updated", "authentication_success", 1)},
 		{"event", strings.Replace(good, "order_updated", "disconnect", 1)},
+		{"event", strings.Replace(good, "order_updated", "terminal:payment_request", 1)},
+		{"event", strings.Replace(good, "order_updated", "terminal:payment_cancel", 1)},
+		{"event", strings.Replace(good, "order_updated", "tpv_command", 1)},
+		{"event", strings.Replace(good, "order_updated", "tpv_command_send", 1)},
+		{"event", strings.Replace(good, "order_updated", "terminal:payment_result", 1)},
 		{"rooms", strings.Replace(good, `["venue:venue_1"]`, `[]`, 1)},
 		{"rooms", strings.Replace(good, `["venue:venue_1"]`, `["venue:venue_1","venue:venue_2"]`, 1)},
 		{"payload", strings.TrimSuffix(good, "{}") + "[1]"},
@@ -206,7 +197,7 @@ func TestForgedMessages(t *testing.T) {
 	} {
 		before := b.Stats().Refused[x.reason]
 		r.Do("PUBLISH", "avoqado-edge:venue_1:lan", x.text)
-		until(t, x.reason, func() bool { return b.Stats().Refused[x.reason] == before+1 })
+		testpart.Until(t, x.reason, func() bool { return b.Stats().Refused[x.reason] == before+1 })
 	}
 	r.Do("PUBLISH", "avoqado-edge:venue_1:lan", good)
 	b.hears("order_updated")
@@ -254,7 +245,7 @@ func TestLateBox(t *testing.T) {
 	first := start(t, r.URL(), venue).joined()
 	a.Publish(say("terminal:heartbeat"))
 	first.hears("terminal:heartbeat")
-	until(t, "a sign of life", func() bool { return first.Status().Peers == 1 })
+	testpart.Until(t, "a sign of life", func() bool { return first.Status().Peers == 1 })
 	second := start(t, r.URL(), venue).joined()
 	a.Publish(say("order_created"))
 	second.hears("order_created") // nothing that lasts was said before
@@ -323,7 +314,7 @@ func TestCauses(t *testing.T) {
 			if text := b.Status().Error; text == "" || strings.Contains(text, "guess") || b.logs.count("guess") > 0 {
 				t.Errorf("text %q", text)
 			}
-			until(t, "said", func() bool { return b.logs.count("alone") > 0 })
+			testpart.Until(t, "said", func() bool { return b.logs.count("alone") > 0 })
 			if x.name != "full" && b.logs.count("alone") != 1 {
 				t.Error("not said once")
 			}

@@ -7,7 +7,7 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-// Adapter is the library's adapter with a broadcast of its own: the packet is
+// adapter is the library's adapter with a broadcast of its own: the packet is
 // encoded into one frame, and that goes to each socket of the rooms. Rooms,
 // acknowledged broadcasts and the rest are the library's.
 //
@@ -15,23 +15,12 @@ import (
 // before. A [Conn] has no queue but its outbox. What goes to any other connection
 // the library's way stands in its engine's queue until that is flushed, and an
 // upgraded one begins with the packets of the polling one in it. So the first
-// broadcast to it goes the library's way too, which
-// flushes that queue; since a [Transport] is always writable it is never filled
-// again, except within an emit.
-//
-// To change more of it, embed it:
-//
-//	type recovering struct{ *wire.Adapter }
-//
-//	func (m maker) New(nsp socket.Namespace) socket.Adapter {
-//		a := &recovering{hub.NewAdapter(nsp)}
-//		a.Prototype(a)
-//		return a
-//	}
+// broadcast to it goes the library's way too, which flushes that queue; since a
+// [Transport] is always writable it is never filled again, except within an emit.
 //
 // A packet with binary attachments must not be emitted to a socket while others
 // broadcast to it: their frames could come between.
-type Adapter struct {
+type adapter struct {
 	socket.Adapter
 	hub *Hub
 }
@@ -42,18 +31,15 @@ func (h *Hub) Adapter() socket.AdapterConstructor { return adapterMaker{h} }
 type adapterMaker struct{ hub *Hub }
 
 // New implements [socket.AdapterConstructor].
-func (m adapterMaker) New(nsp socket.Namespace) socket.Adapter { return m.hub.NewAdapter(nsp) }
-
-// NewAdapter returns the adapter of a namespace.
-func (h *Hub) NewAdapter(nsp socket.Namespace) *Adapter {
-	a := &Adapter{Adapter: socket.MakeAdapter(), hub: h}
+func (m adapterMaker) New(nsp socket.Namespace) socket.Adapter {
+	a := &adapter{Adapter: socket.MakeAdapter(), hub: m.hub}
 	a.Prototype(a)
 	a.Construct(nsp)
 	return a
 }
 
 // Broadcast implements [socket.Adapter].
-func (a *Adapter) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
+func (a *adapter) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 	write := &socket.WriteOptions{PreEncoded: true}
 	if opts != nil && opts.Flags != nil {
 		write.Volatile, write.Compress = opts.Flags.Volatile, opts.Flags.Compress
@@ -111,7 +97,7 @@ func outboxOf(conn engine.Socket) (out *outbox, settling *Transport) {
 }
 
 // each calls f once for each connected socket that the options mean.
-func (a *Adapter) each(opts *socket.BroadcastOptions, f func(*socket.Socket)) {
+func (a *adapter) each(opts *socket.BroadcastOptions, f func(*socket.Socket)) {
 	var rooms, exceptRooms []socket.Room
 	if opts != nil && opts.Rooms != nil {
 		rooms = opts.Rooms.Keys()

@@ -14,6 +14,8 @@ import (
 	"github.com/zishang520/socket.io/servers/engine/v3"
 	"github.com/zishang520/socket.io/servers/engine/v3/config"
 	"github.com/zishang520/socket.io/v3/pkg/types"
+
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // ear is a listener that notes what it hears.
@@ -124,7 +126,7 @@ func (f *front) dial(t *testing.T) (*websocket.Conn, *ear) {
 
 func read(t *testing.T, client *websocket.Conn) string {
 	t.Helper()
-	_ = client.SetReadDeadline(time.Now().Add(patience))
+	_ = client.SetReadDeadline(time.Now().Add(testpart.Patience))
 	_, b, err := client.ReadMessage()
 	if err != nil {
 		t.Fatalf("read: %v", err)
@@ -154,7 +156,7 @@ func testConn(t *testing.T, secure bool) {
 	if err := client.WriteMessage(websocket.BinaryMessage, []byte("bytes")); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "what was said is heard", func() bool { return e.heard() == "message:mine data:theirs data:bytes" })
+	testpart.Until(t, "what was said is heard", func() bool { return e.heard() == "message:mine data:theirs data:bytes" })
 
 	e.conn.SendText([]byte("one"), []byte("two"))
 	e.conn.Write(types.NewStringBufferString("three"), nil, nil)
@@ -177,7 +179,7 @@ func testConn(t *testing.T, secure bool) {
 	if _, _, err := client.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseAbnormalClosure) {
 		t.Errorf("ends with %v, want no close frame", err)
 	}
-	until(t, "the end is told once", func() bool { return strings.HasSuffix(e.heard(), "data:bytes close:forced close") })
+	testpart.Until(t, "the end is told once", func() bool { return strings.HasSuffix(e.heard(), "data:bytes close:forced close") })
 	if e.conn.ReadyState() != "closed" || f.engine.Clients().Len() != 0 {
 		t.Error("the engine still knows it")
 	}
@@ -187,7 +189,7 @@ func testConn(t *testing.T, secure bool) {
 func TestConnHeartbeat(t *testing.T) { eachWay(t, testConnHeartbeat) }
 
 func testConnHeartbeat(t *testing.T, secure bool) {
-	f := newFront(t, secure, Config{}, 20*time.Millisecond, 300*time.Millisecond, all)
+	f := newFront(t, secure, Config{}, 20*time.Millisecond, 2*time.Second, all)
 	client, e := f.dial(t)
 	for range 3 {
 		if got := read(t, client); got != "2" {
@@ -195,7 +197,7 @@ func testConnHeartbeat(t *testing.T, secure bool) {
 		}
 		write(t, client, "3")
 	}
-	until(t, "the silent end", func() bool { return e.heard() == "ping pong ping pong ping pong ping close:ping timeout" })
+	testpart.Until(t, "the silent end", func() bool { return e.heard() == "ping pong ping pong ping pong ping close:ping timeout" })
 }
 
 // TestConnEnds has clients say what ends a connection.
@@ -211,11 +213,11 @@ func testConnEnds(t *testing.T, secure bool) {
 	} {
 		client, e := f.dial(t)
 		write(t, client, "4x", end.says, "4y")
-		until(t, "the end", func() bool { return e.heard() == "message:x close:"+end.why })
+		testpart.Until(t, "the end", func() bool { return e.heard() == "message:x close:"+end.why })
 	}
 	client, e := f.dial(t)
 	_ = client.NetConn().Close()
-	until(t, "the end", func() bool { return e.heard() == "close:transport close" })
+	testpart.Until(t, "the end", func() bool { return e.heard() == "close:transport close" })
 }
 
 // TestConnPanics has a listener panic: its connection ends, no other does.
@@ -235,9 +237,9 @@ func testConnPanics(t *testing.T, secure bool) {
 	bystander, other := f.dial(t)
 	client, e := f.dial(t)
 	write(t, client, "4boom", "4x")
-	until(t, "the end", func() bool { return e.heard() == "close:transport close" })
+	testpart.Until(t, "the end", func() bool { return e.heard() == "close:transport close" })
 	write(t, bystander, "4here")
-	until(t, "the others do not notice", func() bool { return other.heard() == "message:here" })
+	testpart.Until(t, "the others do not notice", func() bool { return other.heard() == "message:here" })
 }
 
 // TestConnIsNotShared has somebody else ask for a connection by its sid.
@@ -252,7 +254,7 @@ func TestConnIsNotShared(t *testing.T) {
 		t.Errorf("upgrade is answered with %v", resp.Status)
 	}
 	write(t, client, "4still here")
-	until(t, "it goes on", func() bool { return e.heard() == "message:still here" })
+	testpart.Until(t, "it goes on", func() bool { return e.heard() == "message:still here" })
 }
 
 // TestEmitter has listeners come and go.

@@ -38,7 +38,8 @@ type outbox struct {
 	raw  syscall.RawConn
 	seal *seal // nil: no TLS
 
-	writing sync.Mutex            // held by who writes; guards the next group
+	turn    sync.Mutex            // held by who writes what the kernel takes at once; taken before writing
+	writing sync.Mutex            // held by who writes, drain for as long as it waits; guards the next group
 	attempt func(fd uintptr) bool // try; made when something is written
 	bytes   []byte                // what is to be written
 	n       int                   // what of it was
@@ -112,16 +113,19 @@ func (o *outbox) send(frames ...[]byte) {
 }
 
 // flush writes what waits, as far as the kernel takes it. If somebody else is
-// writing they go on with it, unless it is too much.
+// writing they go on with it, unless it is too much. It never waits for drain.
 func (o *outbox) flush() {
 	for waiting, full := o.pending(); waiting; waiting, full = o.pending() {
 		if full {
-			o.writing.Lock()
-		} else if !o.writing.TryLock() {
+			o.turn.Lock()
+		} else if !o.turn.TryLock() {
 			return // who writes looks again
 		}
-		o.write()
-		o.writing.Unlock()
+		if o.writing.TryLock() { // else it has stalled since
+			o.write()
+			o.writing.Unlock()
+		}
+		o.turn.Unlock()
 	}
 }
 
@@ -226,7 +230,7 @@ func (o *outbox) push(b []byte, patient bool) (int, error) {
 // try writes what the kernel takes; false: call again when it may take some.
 func (o *outbox) try(fd uintptr) bool {
 	for o.n < len(o.bytes) {
-		n, err := syscall.Write(int(fd), o.bytes[o.n:])
+		n, err := writeNow(fd, o.bytes[o.n:])
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EAGAIN):
@@ -260,10 +264,16 @@ func (o *outbox) stall(rest []byte) {
 	}
 }
 
-// drain writes until nothing waits any more.
+// drain writes until nothing waits any more. Only when it has let go of writing
+// others may write again.
 func (o *outbox) drain() {
-	o.drainAll()
-	o.flush() // what came when this had ended but still held writing
+	for stalled := true; stalled; {
+		o.drainAll()
+		o.mu.Lock()
+		o.stalled = o.size > 0 // what came since
+		stalled = o.stalled
+		o.mu.Unlock()
+	}
 }
 
 func (o *outbox) drainAll() {
@@ -273,7 +283,6 @@ func (o *outbox) drainAll() {
 	for {
 		o.mu.Lock()
 		if o.size == 0 {
-			o.stalled = false
 			o.mu.Unlock()
 			_ = o.conn.SetWriteDeadline(time.Time{})
 			return

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -158,65 +159,42 @@ func (h *Hub) servePoll(engine http.Handler, w http.ResponseWriter, r *http.Requ
 }
 
 // servePost serves what a polling client sends. The library passes over what it
-// cannot read and says ok: here that is refused and ends the session.
+// cannot read, takes a body that breaks off for a whole one, or answers it while
+// it is at it, and says ok: so it is given a body that came whole and has the form
+// of a payload. Any other is refused and ends the session.
 func (h *Hub) servePost(engine http.Handler, w http.ResponseWriter, r *http.Request, sid string) {
-	if s := h.session(sid); s != nil && r.Body != nil {
-		body := &postBody{ReadCloser: r.Body, begins: true}
-		r.Body = body
-		w = &postAnswer{ResponseWriter: w, body: body, session: s}
+	s := h.session(sid)
+	if s == nil || r.Method != http.MethodPost {
+		engine.ServeHTTP(w, r) // is answered without its body
+		return
 	}
-	engine.ServeHTTP(w, r)
+	payload, err := io.ReadAll(io.LimitReader(r.Body, int64(h.cfg.MaxPayload)+1))
+	if err == nil && len(payload) <= h.cfg.MaxPayload && isPayload(payload) {
+		r.Body = io.NopCloser(bytes.NewReader(payload))
+		engine.ServeHTTP(w, r)
+		return
+	}
+	status := http.StatusBadRequest
+	if len(payload) > h.cfg.MaxPayload {
+		h.large.Add(1)
+		status = http.StatusRequestEntityTooLarge
+	}
+	s.conn.Close(true)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, `{"code":3,"message":"Bad request"}`) // nobody to tell
 }
 
-// separator stands between the packets of a payload.
-const separator = 0x1E
-
-// postBody looks at the first byte of each packet as it is read.
-type postBody struct {
-	io.ReadCloser
-	begins    bool // a packet begins here
-	malformed bool
-}
-
-// Read implements [io.Reader].
-func (b *postBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	for _, c := range p[:n] {
-		if b.begins && (c < '0' || c > '6') && c != 'b' {
-			b.malformed = true
+// isPayload reports whether packets stand between separators: each begins with
+// its type, or with b if it is binary (Engine.IO protocol 4, HTTP long-polling).
+func isPayload(b []byte) bool {
+	const separator = "\x1e"
+	for packet := range bytes.SplitSeq(b, []byte(separator)) {
+		if len(packet) == 0 || (packet[0] < '0' || packet[0] > '6') && packet[0] != 'b' {
+			return false
 		}
-		b.begins = c == separator
 	}
-	return n, err
-}
-
-// postAnswer is the answer to a POST; the library gives it when the body is read
-// and handed over.
-type postAnswer struct {
-	http.ResponseWriter
-	body    *postBody
-	session *session
-	refused bool
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (a *postAnswer) WriteHeader(status int) {
-	if status == http.StatusOK && (a.body.malformed || a.body.begins) {
-		a.session.conn.Close(true)
-		a.refused, status = true, http.StatusBadRequest
-		a.Header().Set("Content-Type", "application/json")
-		a.Header().Del("Content-Length")
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements [http.ResponseWriter]; the library calls it once.
-func (a *postAnswer) Write(b []byte) (int, error) {
-	if a.refused {
-		_, err := io.WriteString(a.ResponseWriter, `{"code":3,"message":"Bad request"}`)
-		return len(b), err
-	}
-	return a.ResponseWriter.Write(b)
+	return true
 }
 
 // poll is a poll request that waits for something to send.

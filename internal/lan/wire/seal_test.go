@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // eachWay runs a test without and with TLS.
@@ -89,7 +91,7 @@ func TestSealedLarge(t *testing.T) {
 			t.Fatalf("%d bytes came, want %d", len(got), size+1)
 		}
 	}
-	until(t, "all is heard", func() bool {
+	testpart.Until(t, "all is heard", func() bool {
 		return strings.Count(e.heard(), "message:") == 8 && strings.HasSuffix(e.heard(), "message:"+big)
 	})
 }
@@ -110,7 +112,7 @@ func TestSealedGoodbye(t *testing.T) {
 	f := newFront(t, true, Config{MaxPayload: 1000}, time.Hour, time.Hour, all)
 	client, _ := f.dial(t)
 	write(t, client, strings.Repeat("4", 1001))
-	_ = client.SetReadDeadline(time.Now().Add(patience))
+	_ = client.SetReadDeadline(time.Now().Add(testpart.Patience))
 	if _, _, err := client.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
 		t.Errorf("ends with %v, want status 1009", err)
 	}
@@ -129,9 +131,9 @@ func TestSealedLittle(t *testing.T) {
 	sent += 100_000
 	o.send([]byte("end"))
 	b := make([]byte, sent+3)
-	_ = client.SetReadDeadline(time.Now().Add(patience))
+	_ = client.SetReadDeadline(time.Now().Add(testpart.Patience))
 	if _, err := io.ReadFull(client, b); err != nil || string(b[sent:]) != "end" {
 		t.Fatalf("it ends with %q, %v", b[sent:], err)
 	}
-	until(t, "nothing waits", func() bool { return o.waiting() == 0 })
+	testpart.Until(t, "nothing waits", func() bool { return o.waiting() == 0 })
 }

@@ -135,7 +135,7 @@ func (s *source) try(fd uintptr) bool {
 		to = s.buf[s.end:]
 	}
 	for {
-		n, err := syscall.Read(int(fd), to)
+		n, err := readNow(fd, to)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue

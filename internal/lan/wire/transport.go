@@ -17,7 +17,7 @@ type Transport struct {
 	transports.Transport // the library's base: state, events, sid
 	stream
 
-	settled atomic.Bool // nothing waits in the engine's queue, see [Adapter]
+	settled atomic.Bool // nothing waits in the engine's queue, see [adapter]
 }
 
 // newTransport takes the connection of a WebSocket request over from the

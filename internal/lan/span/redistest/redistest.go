@@ -2,6 +2,7 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 const patience = 15 * time.Second
@@ -21,18 +24,15 @@ type Redis struct {
 	addr string
 	args []string
 	cmd  *exec.Cmd
+
+	ended chan struct{} // closed when cmd has
 }
 
 // Start starts one with further arguments, and skips the test where there is
 // none installed. It ends with the test.
 func Start(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("redis-server is missing; see scripts/setup")
-		}
-		t.Skip("redis-server is missing; see scripts/setup")
-	}
+	needs.Program(t, "redis-server")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -63,16 +63,10 @@ func (r *Redis) Start() {
 	}
 	defer func() { _ = log.Close() }() // the server has its own
 	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}, r.args...)
-	r.cmd = exec.Command("redis-server", args...) //nolint:gosec // of the test
-	r.cmd.Stdout, r.cmd.Stderr = log, log
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	for ctx.Err() == nil {
-		if conn, err := net.Dial("tcp", r.addr); err == nil {
-			_ = conn.Close()
+		if r.try(ctx, log, args) {
 			return
 		}
 	}
@@ -80,10 +74,41 @@ func (r *Redis) Start() {
 	r.t.Fatalf("redis-server did not start: %s", text)
 }
 
+// try starts it once; false: it ended, since somebody else had the port, perhaps.
+func (r *Redis) try(ctx context.Context, log *os.File, args []string) bool {
+	r.cmd = exec.Command("redis-server", args...) //nolint:gosec // of the test
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	before, _ := os.ReadFile(log.Name())
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.ended = make(chan struct{})
+	go func(ended chan<- struct{}, cmd *exec.Cmd) {
+		_ = cmd.Wait() // however it ended
+		close(ended)
+	}(r.ended, r.cmd)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			text, _ := os.ReadFile(log.Name())
+			if bytes.Contains(text[len(before):], []byte("eady to accept connections")) {
+				return true
+			}
+		case <-r.ended:
+			return false
+		case <-ctx.Done():
+			r.Stop()
+			return false
+		}
+	}
+}
+
 // Stop ends it, as a power cut would.
 func (r *Redis) Stop() {
 	_ = r.cmd.Process.Kill() // gone already: as wanted
-	_ = r.cmd.Wait()
+	<-r.ended
 }
 
 // Process is the server's own, to be stopped and continued by signals.
