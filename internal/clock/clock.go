@@ -24,6 +24,10 @@ const (
 	// configuration it comes with is kept by broker and box.
 	recent = 24 * time.Hour
 
+	// service is for how long after its making a program is used at most: the
+	// cloud is not believed that it is later.
+	service = 25 * 365 * 24 * time.Hour
+
 	// slew is by how much a clock that runs freely, or that is being led back to
 	// the right time, may be wrong per unit of time: the most that the kernel
 	// does to it (adjtimex(2)).
@@ -103,6 +107,8 @@ type Clock struct {
 	floor  anchor     // time does not run behind it
 	base   anchor     // time is counted on from it while the system's is not disciplined
 	source Source
+	word   time.Time      // the cloud's, as heard last
+	stale  time.Time      // the cloud's word up to here was known before this start
 	ahead  *time.Duration // since when time is a leap ahead of the floor; nil: it is not
 	proved bool           // floor, or what it began from, was confirmed once
 	boots  []known        // oldest first
@@ -128,7 +134,7 @@ func Open(cfg Config) *Clock {
 	if c.floor.wall.Before(cfg.Built) {
 		c.floor.wall = cfg.Built
 	}
-	c.boots = kept.boots
+	c.boots, c.stale = kept.boots, c.floor.wall
 	c.base = anchor{wall: r.Wall, up: r.Up}
 	if c.floor.wall.After(r.Wall) {
 		c.base.wall = c.floor.wall
@@ -191,22 +197,32 @@ func (c *Clock) tell(r Reading) (now time.Time, bound time.Duration) {
 }
 
 // Heard takes what the cloud says the time was before it was heard. Zero says
-// nothing. A time source of the system's knows better.
+// nothing. Of two words the one that is heard later was said later. A time source
+// of the system's knows better.
 func (c *Clock) Heard(at time.Time) {
 	if at.IsZero() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.cfg.Built.IsZero() && at.After(c.cfg.Built.Add(service)) {
+		c.cfg.Log.Error("the cloud says a time that cannot be", "serverTime", at.UTC())
+		return
+	}
 	r := c.cfg.System()
 	now, bound := c.tell(r)
+	said := c.word
+	c.word = at
 	switch {
 	case c.synced:
 	case at.After(now.Add(bound)):
 		c.cfg.Log.Info("clock was behind the cloud", "by", at.Sub(now).Round(time.Millisecond).String())
 		c.base, c.source = anchor{at, r.Up, 0}, Cloud
 		c.wake()
-	case c.source == None && now.Sub(at) <= recent:
+	case c.source == Cloud && at.Before(said) && now.Sub(at) > recent:
+		c.cfg.Log.Warn("the cloud takes back the time that it said", "said", said.UTC(), "says", at.UTC())
+		c.base = anchor{at, r.Up, 0} // the floor holds all the same
+	case c.source == None && now.Sub(at) <= recent && at.After(c.stale):
 		c.base, c.source = anchor{now, r.Up, 0}, Cloud
 		c.wake()
 	}
@@ -261,7 +277,9 @@ func (c *Clock) Keep() error {
 	}
 	k := kept{boots: c.boots}
 	if c.proved {
-		k.floor = c.floor.at(r.Up)
+		// Also here: a synchronised clock must not lead behind what is on disk.
+		c.floor = anchor{wall: c.floor.at(r.Up), up: r.Up}
+		k.floor = c.floor.wall
 	}
 	c.mu.Unlock()
 	return k.save(c.cfg.Path)

@@ -178,6 +178,26 @@ func TestNeverBehind(t *testing.T) {
 	}
 }
 
+// TestNeverBehindWhatIsOnDisk: what was written down while nobody confirmed the
+// time is a floor for a time source that comes later, too.
+func TestNeverBehindWhatIsOnDisk(t *testing.T) {
+	m := newMachine(t)
+	m.sync = Synced
+	m.keep()
+	m.sync, m.offset = Unsynced, time.Hour // set ahead, and nothing confirms it
+	m.restart()
+	m.pass(keepEvery)
+	m.keep()
+	k, err := load(m.path)
+	if err != nil || !k.floor.Equal(m.truth) {
+		t.Fatalf("%s is kept at %s, %v", k.floor, m.truth, err)
+	}
+	m.sync, m.offset = Synced, -time.Second
+	if now := m.clock.Now(); now.Before(k.floor) {
+		t.Errorf("%s, and %s is on disk", now, k.floor)
+	}
+}
+
 // TestJumps sets the system's clock while nothing disciplines it: the box goes
 // on.
 func TestJumps(t *testing.T) {
@@ -229,6 +249,24 @@ func TestStep(t *testing.T) {
 		after, then := m.event(), m.truth
 		m.when("before the step", before, at, event.TimeCorrected)
 		m.when("after the step", after, then, event.TimeSynced)
+	}
+}
+
+// TestErrorHoldsTheTruth: a crystal that drifts and a time source that is off are
+// both within the error that is given, and the error is no larger than they need.
+func TestErrorHoldsTheTruth(t *testing.T) {
+	const passes = 10 * time.Hour
+	for _, drift := range []time.Duration{400 * passes / 1e6, -400 * passes / 1e6} {
+		m := newMachine(t)
+		before, at := m.event(), m.truth
+		m.pass(passes)
+		m.truth = m.truth.Add(drift)
+		m.offset, m.sync = 40*time.Millisecond, Synced
+		m.when("synchronised", m.event(), m.truth, event.TimeSynced)
+		m.when("before it", before, at, event.TimeCorrected)
+		if got, most := m.clock.When(before).Error, 2*drift.Abs(); got > most {
+			t.Errorf("an error of %s is given, %s are enough", got, most)
+		}
 	}
 }
 
@@ -301,6 +339,78 @@ func TestHeard(t *testing.T) {
 	m.clock.Heard(m.truth.Add(10 * year))
 	m.off("and is not overruled", 0)
 	m.when("put right", e, at, event.TimeCorrected)
+}
+
+// TestHeardBefore: the box keeps the cloud's word over restarts, and hears it again
+// at each. That says nothing of how long it was off.
+func TestHeardBefore(t *testing.T) {
+	m := newMachine(t)
+	word := m.truth
+	m.clock.Heard(word)
+	m.trusted("heard", Cloud)
+	m.pass(time.Hour)
+	m.keep()
+
+	m.pass(7 * 24 * time.Hour) // without power; the board's clock stands
+	m.offset = -7*24*time.Hour - 5*time.Second
+	m.reboot("00000000-0000-4000-8000-000000000002")
+	m.clock.Heard(word)
+	m.trusted("heard before the power went", None)
+	m.clock.Heard(m.truth.Add(-time.Minute))
+	m.trusted("a fresh word", Cloud)
+	m.off("a fresh word", -time.Minute)
+}
+
+// TestWrongWord: what the cloud said by mistake it can take back for an hour, but
+// not lead the box behind what was kept; and some things it cannot mean.
+func TestWrongWord(t *testing.T) {
+	m := newMachine(t)
+	m.clock.Heard(m.truth)
+	m.pass(time.Hour)
+	m.keep()
+	kept := m.truth
+	m.clock.Heard(m.built.Add(service + time.Hour))
+	m.off("a time that cannot be", 0)
+	m.clock.Heard(m.truth.Add(10 * year))
+	m.off("wrong", 10*year)
+	m.keep()
+	m.pass(time.Minute)
+	m.clock.Heard(m.truth.Add(-time.Second)) // the next configuration
+	m.off("taken back, and not behind what was kept", 0)
+	m.keep()
+	m.clock.Heard(m.truth.Add(10 * year))
+	m.clock.Heard(m.truth.Add(-year)) // wrong the other way
+	if now := m.clock.Now(); now.Before(kept) || now.After(m.truth) {
+		t.Errorf("%s, and %s was kept", now, kept)
+	}
+	m.clock.Heard(m.truth)
+	m.off("right again", 0)
+
+	m.clock.Heard(m.truth.Add(-time.Hour)) // two configurations that overtook each other
+	m.off("a little earlier", 0)
+	m.trusted("after all that", Cloud)
+}
+
+// TestTrustStays: who was sure of the time once is less and less so without a time
+// source, and says by how much, but goes on.
+func TestTrustStays(t *testing.T) {
+	m := newMachine(t)
+	m.sync = Synced
+	m.trusted("synchronised", NTP)
+	sure := m.clock.Status().Error
+	m.sync = Unsynced
+	m.pass(7 * 24 * time.Hour)
+	st := m.clock.Status()
+	if least := 7 * 24 * 300 * time.Second / 1000; !st.Trusted || st.Source != NTP || st.Error < sure+least || st.Error > 10*time.Minute {
+		t.Errorf("after a week: %+v", st)
+	}
+	m.keep()
+	m.sync, m.offset = Synced, -time.Hour // and now it says that all of that was wrong
+	if st := m.clock.Status(); st.Trusted || st.Problem == "" {
+		t.Errorf("contradicted: %+v", st)
+	}
+	m.offset = 0
+	m.trusted("agreed again", NTP)
 }
 
 // TestUnknown: where the system does not say whether its clock is right, it is

@@ -28,19 +28,31 @@ func ask() Reading {
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) // there since Linux 2.6.39
 	r := Reading{Wall: time.Now().Round(0), Up: time.Duration(up.Nano())}
 	var t unix.Timex
-	switch state, err := unix.Adjtimex(&t); {
-	case err != nil:
-		r.Sync, r.Error = byTimesyncd(r.Wall)
-	case state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0:
-		r.Sync, r.Error = Synced, time.Duration(t.Maxerror)*time.Microsecond
-	default:
-		r.Sync = Unsynced
+	state, err := unix.Adjtimex(&t)
+	if err != nil {
+		r.Sync, r.Error = byMark(timesync, r.Wall)
+	} else {
+		r.Sync, r.Error = byKernel(state, &t)
 	}
 	return r
 }
 
-func byTimesyncd(now time.Time) (Sync, time.Duration) {
-	info, err := os.Stat(timesync)
+// byKernel reads what adjtimex(2) says. A leap second to come (TIME_INS, TIME_DEL)
+// or just over (TIME_WAIT) is no trouble; in it (TIME_OOP) a second is told twice.
+func byKernel(state int, t *unix.Timex) (Sync, time.Duration) {
+	if state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0 {
+		return Unsynced, 0
+	}
+	bound := time.Duration(t.Maxerror) * time.Microsecond
+	if state == unix.TIME_OOP {
+		bound += time.Second
+	}
+	return Synced, bound
+}
+
+// byMark reads timesyncd's mark.
+func byMark(path string, now time.Time) (Sync, time.Duration) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return Unknown, 0
 	}

@@ -174,7 +174,7 @@ func (r *Recorder) resume(last mark, now time.Time) {
 	if k == nil {
 		k = r.begin(last.At)
 	}
-	k.End = time.Time{}
+	k.End, k.Synced = time.Time{}, time.Time{}
 	k.ClockUnsure = k.ClockUnsure || now.Before(last.At)
 	k.add(s)
 	k.judge(now)
@@ -259,7 +259,7 @@ func (r *Recorder) look(now time.Time) (changed []*kept) {
 			r.cfg.Log.Warn("outage", "id", k.ID, "cause", wrong.Cause)
 		}
 		before := len(k.Causes)
-		k.End, k.Through = time.Time{}, 0
+		k.End, k.Through, k.Synced = time.Time{}, 0, time.Time{}
 		if k.Broker == "" || k.Broker != l.Broker {
 			k.Broker = l.Broker
 		}
@@ -373,10 +373,15 @@ func (r *Recorder) followOne(k *kept) (more bool, err error) {
 		return false, err
 	}
 	more = k.tally.read < to || passed < min(cursor, to)
-	if !more && over && cursor >= k.Through && now.Sub(k.End) >= r.cfg.Steady {
-		r.mu.Lock()
+	if more || !over || cursor < k.Through {
+		return more, nil
+	}
+	r.mu.Lock()
+	if k.Synced.IsZero() {
 		k.Synced = now.UTC().Truncate(time.Millisecond)
-		r.mu.Unlock()
+	}
+	r.mu.Unlock()
+	if now.Sub(k.End) >= r.cfg.Steady {
 		r.settle(k)
 	}
 	return more, nil

@@ -202,8 +202,16 @@ func TestOutageIsRecorded(t *testing.T) {
 		v.sell(1, event.PaymentCompleted, "C3", paid) // after the end: not held by it
 		pass(20 * time.Second)
 		v.drain()
+		drained := time.Now()
+		pass(time.Second) // at once, and not when it is sure that the link stays
+		if o := only(t, r); o.Synced.IsZero() {
+			t.Error("the cloud has all that was held, and it is not said")
+		}
 		pass(time.Minute)
 		o := only(t, r)
+		if o.Synced.Sub(drained).Abs() > time.Second {
+			t.Errorf("synced %s, want %s", o.Synced, drained)
+		}
 		if o.Cause != "no_internet" || o.Place != PlaceInternet || o.Evidence != "it met no_internet" || len(o.Causes) != 2 {
 			t.Errorf("cause: %+v", o)
 		}
@@ -361,7 +369,16 @@ func TestShortOnes(t *testing.T) {
 			pass(20 * time.Second)
 			v.connect()
 			pass(5 * time.Second)
+			if o := only(t, r); o.Synced.IsZero() {
+				t.Fatal("nothing was held, and it is not said")
+			}
 		}
+		v.fail("client_id_takeover")
+		pass(time.Second)
+		if o := only(t, r); !o.Synced.IsZero() {
+			t.Errorf("it goes on, and all is said to be there: %+v", o)
+		}
+		v.connect()
 		pass(time.Minute)
 		if o := only(t, r); o.Cause != "client_id_takeover" || o.Lasted(time.Now()) < time.Hour {
 			t.Errorf("%+v", o)

@@ -100,38 +100,85 @@ func (r *Report) sections() []section {
 			if m.Unreadable > 0 {
 				amount += fmt.Sprintf(" (+ %d ?)", m.Unreadable)
 			}
-			s.Table = append(s.Table, []string{m.Kind, fmt.Sprint(m.Events), amount, m.Currency})
+			s.Table = append(s.Table, []string{w("kind " + m.Kind), fmt.Sprint(m.Events), amount, m.Currency})
 		}
 		all = append(all, s)
 	}
 	all = append(all, late)
 	if len(o.Terminals) > 0 {
-		s := section{Title: w("Terminals"), Table: [][]string{{w("Terminal"), w("Events"), w("Of them money"), w("Waits since")}}}
-		for _, t := range o.Terminals {
-			id := t.ID
-			if id == "" {
-				id = w("others")
-			}
-			s.Table = append(s.Table, []string{id, fmt.Sprint(t.Events), fmt.Sprint(t.Money), r.at(t.First)})
-		}
-		all = append(all, s)
+		all = append(all, r.terminals())
 	}
 	if len(o.Causes) > 1 {
-		s := section{Title: w("In order"), Table: [][]string{{w("From"), w("Cause"), w("What the box saw")}}}
-		for _, c := range o.Causes {
-			s.Table = append(s.Table, []string{r.at(c.From), w("cause " + c.Cause), c.Evidence})
-		}
-		all = append(all, s)
+		all = append(all, r.causes())
 	}
 	return all
 }
 
-func (r *Report) at(t time.Time) string {
-	zone := r.Zone
-	if zone == nil {
-		zone = time.Local
+// terminals lists those that suffered most, and the others in one line.
+func (r *Report) terminals() section {
+	w := r.words()
+	s := section{Title: w("Terminals"), Table: [][]string{{w("Terminal"), w("Events"), w("Of them money"), w("Waits since")}}}
+	list := r.Outage.Terminals
+	line := func(id string, t Terminal) {
+		s.Table = append(s.Table, []string{id, fmt.Sprint(t.Events), fmt.Sprint(t.Money), r.clock(t.First)})
 	}
-	return t.In(zone).Format("2006-01-02 15:04:05 MST")
+	shown := list[:min(len(list), maxLines)]
+	for _, t := range shown {
+		if t.ID == "" {
+			t.ID = w("others")
+		}
+		line(t.ID, t)
+	}
+	if rest := list[len(shown):]; len(rest) > 0 {
+		sum := Terminal{First: rest[0].First}
+		for _, t := range rest {
+			sum.Events, sum.Money = sum.Events+t.Events, sum.Money+t.Money
+			if t.First.Before(sum.First) {
+				sum.First = t.First
+			}
+		}
+		line(fmt.Sprintf("%d %s", len(rest), w("more")), sum)
+	}
+	return s
+}
+
+// causes lists what was found to be wrong, in its order.
+func (r *Report) causes() section {
+	w := r.words()
+	s := section{Title: w("In order"), Table: [][]string{{w("From"), w("Cause"), w("What the box saw")}}}
+	list := r.Outage.Causes
+	for _, c := range list[:min(len(list), maxStretches)] {
+		s.Table = append(s.Table, []string{r.clock(c.From), w("cause " + c.Cause), c.Evidence})
+	}
+	if n := len(list) - maxStretches; n > 0 {
+		s.Table = append(s.Table, []string{"…", fmt.Sprintf("%d %s", n, w("more")), ""})
+	}
+	return s
+}
+
+// What fits a sheet of paper; JSON has the rest.
+const (
+	maxLines     = 20 // terminals
+	maxStretches = 8  // of causes
+)
+
+func (r *Report) in(t time.Time) time.Time {
+	if r.Zone == nil {
+		return t.In(time.Local)
+	}
+	return t.In(r.Zone)
+}
+
+func (r *Report) at(t time.Time) string { return r.in(t).Format("2006-01-02 15:04:05 MST") }
+
+// clock is the time of a day, with the day where it is not the one on which the
+// outage began.
+func (r *Report) clock(t time.Time) string {
+	at := r.in(t)
+	if at.Format(time.DateOnly) == r.in(r.Outage.Start).Format(time.DateOnly) {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format(time.DateTime)
 }
 
 // lasted writes a duration as both languages do.
@@ -178,8 +225,10 @@ func (r *Report) HTML(to io.Writer) error {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>%s · %s</title>
 <style>%s</style>
+<main>
 <h1>%s</h1>
 <p>%s · %s · %s</p>
+<div class=sheet>
 `, r.In, name, venue, style, name, venue, html.EscapeString(r.Box), r.at(r.Now))
 	cells := func(tag string, texts []string) {
 		for _, text := range texts {
@@ -188,7 +237,7 @@ func (r *Report) HTML(to io.Writer) error {
 		b.WriteByte('\n')
 	}
 	for _, s := range r.sections() {
-		fmt.Fprintf(&b, "<h2>%s</h2>\n", html.EscapeString(s.Title))
+		fmt.Fprintf(&b, "<section>\n<h2>%s</h2>\n", html.EscapeString(s.Title))
 		if len(s.Rows) > 0 {
 			b.WriteString("<table class=facts>\n")
 			for _, row := range s.Rows {
@@ -206,7 +255,9 @@ func (r *Report) HTML(to io.Writer) error {
 			}
 			b.WriteString("</table>\n")
 		}
+		b.WriteString("</section>\n")
 	}
+	b.WriteString("</div>\n</main>\n")
 	_, err := io.WriteString(to, b.String())
 	return err
 }

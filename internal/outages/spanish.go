@@ -31,7 +31,7 @@ func spanish(phrase string) string {
 	case "it lasts":
 		return "continúa"
 	case "What the box saw":
-		return "Lo que vio el equipo"
+		return "Lo que vio el equipo (en inglés)"
 	case "What to do":
 		return "Qué hacer"
 	case "Note":
@@ -82,6 +82,16 @@ func spanish(phrase string) string {
 		return "Espera desde"
 	case "others":
 		return "otros"
+	case "more":
+		return "más"
+	case "kind payment_initiated":
+		return "Cobro iniciado"
+	case "kind payment_processing":
+		return "Cobro en proceso"
+	case "kind payment_completed":
+		return "Cobro hecho"
+	case "kind payment_failed":
+		return "Cobro fallido"
 	case "In order":
 		return "En orden"
 	case "From":

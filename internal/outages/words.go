@@ -23,7 +23,7 @@ func (r *Report) words() wording {
 		}
 		if text == "" {
 			text = phrase
-			if kind, name, ok := strings.Cut(phrase, " "); ok && (kind == "cause" || kind == "place" || kind == "class") {
+			if kind, name, ok := strings.Cut(phrase, " "); ok && (kind == "cause" || kind == "place" || kind == "class" || kind == "kind") {
 				text = name
 			}
 		}
@@ -85,6 +85,14 @@ func english(phrase string) string {
 		return "The box itself"
 	case "place dns":
 		return "Name server (DNS)"
+	case "kind payment_initiated":
+		return "Payment begun"
+	case "kind payment_processing":
+		return "Payment under way"
+	case "kind payment_completed":
+		return "Payment done"
+	case "kind payment_failed":
+		return "Payment failed"
 	case "clock unsure":
 		return "The clock of the box ran behind: the times are not exact."
 	}

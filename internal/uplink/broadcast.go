@@ -18,8 +18,12 @@ type unreadable struct{ code, text string }
 
 func (e *unreadable) Error() string { return e.code + ": " + e.text }
 
+// maxReason bounds what is kept and told of why, which quotes what others said, in
+// characters.
+const maxReason = 400
+
 func unread(code, format string, args ...any) *unreadable {
-	return &unreadable{code, fmt.Sprintf(format, args...)}
+	return &unreadable{code, fmt.Sprintf("%.*s", maxReason, fmt.Sprintf(format, args...))}
 }
 
 // broadcast is a message on the broadcasts topic.

@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -12,42 +11,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
-// inCable is set where this program runs in a network of its own.
-const inCable = "AVOQADO_EDGE_TEST_CABLE"
-
-// TestRealCable pulls a real cable and cuts a real router off, in a network
-// namespace that nothing of the machine is part of.
+// TestRealCable pulls a real cable and cuts a real router off.
 func TestRealCable(t *testing.T) {
-	if os.Getenv(inCable) != "" {
-		t.Skip("this is inside")
-	}
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("waits for a line to be found dead")
 	}
-	for _, need := range []string{"unshare", "nsenter", "ip", "/usr/sbin/mosquitto"} {
-		if _, err := exec.LookPath(need); err != nil {
-			t.Skipf("SKIPPED: %s is not installed: run scripts/setup", need)
-		}
-	}
-	if out, err := exec.Command("unshare", "--net", "true").CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: no network namespace here: %v %s", err, out)
-	}
-	inside := exec.Command("unshare", "--net", "--", os.Args[0], "-test.run=^TestCableInside$", "-test.v", "-test.timeout=8m")
-	inside.Env = append(os.Environ(), inCable+"=1")
-	inside.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := inside.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestCableInside")) {
-		t.Fatal(err)
-	}
+	needs.Apart(t, "^TestCableApart$")
 }
 
-func TestCableInside(t *testing.T) {
-	if os.Getenv(inCable) == "" {
-		t.Skip("runs inside TestRealCable")
-	}
+func TestCableApart(t *testing.T) {
+	needs.OnlyApart(t)
+	mosquitto := needs.Program(t, "mosquitto")
 	// The router of the venue, a cable to it, and a broker behind it.
 	router := exec.Command("unshare", "--net", "--", "sh", "-c", "echo ready && read ended")
 	end, err := router.StdinPipe()
@@ -84,7 +63,7 @@ func TestCableInside(t *testing.T) {
 	if err := os.WriteFile(conf, []byte("listener 1883 0.0.0.0\nallow_anonymous true\nuser root\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	begin(t, exec.Command("nsenter", "-t", pid, "-n", "--", "/usr/sbin/mosquitto", "-c", conf))
+	begin(t, exec.Command("nsenter", "-t", pid, "-n", "--", mosquitto, "-c", conf))
 
 	j := newMemory()
 	u := newUplink(t, j, "tcp://198.51.100.7:1883", func(c *Config) { c.Confirm, c.Probe = Broker, "http://198.51.100.7:1883/" })

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -166,7 +167,8 @@ func (d *dialer) visitMQTT(ctx context.Context, c net.Conn) (Step, error) {
 	}
 	t := d.cfg.topics()
 	subscribe := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket) //nolint:forcetypeassert // likewise
-	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{t.acks, t.commands, t.broadcasts, t.config}, []byte{1, 1, 1, 1}
+	topics := t.down()
+	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, topics[:], bytes.Repeat([]byte{1}, len(topics))
 	if err := subscribe.Write(c); err != nil {
 		return StepTopics, err
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -14,10 +16,14 @@ const (
 	commandSpace = "commands"
 	commandsKept = 256      // ids remembered; older ones would run again
 	maxResult    = 32 << 10 // bytes of an answer
+	maxBundle    = 64 << 10 // bytes of an archive in one: in Base64 within the 128 KiB of the meanest broker
+	collectTime  = 20 * time.Second
 	resultTries  = 3        // links on which a result's PUBACK is awaited
 	drainKey     = "drain"  // a Pause, or null
 	replayKey    = "replay" // a Replay, or null
 )
+
+const collectType = "diagnostics.collect"
 
 // The ends of a command.
 const (
@@ -30,17 +36,21 @@ const (
 // Box is what commands and the configuration of the cloud act on beside the
 // uplink. Safe concurrently.
 type Box interface {
-	// Report returns the status of the box, Diagnose what support asks for
-	// first: small, and without secrets or payloads. Both encode to JSON.
+	// Report returns the status of the box. It encodes to JSON.
 	Report() any
-	Diagnose() any
+
+	// Diagnose collects what support asks for, without secrets and, unless
+	// they are asked for, without payloads: an archive of at most so many bytes
+	// in what encodes to JSON. It takes seconds, and ends with ctx.
+	Diagnose(ctx context.Context, payloads bool, most int) (any, error)
 
 	// SetLogLevel holds until the box restarts.
 	SetLogLevel(level slog.Level)
 
-	// Configure checks a configuration of the cloud. An error refuses it. The
-	// function it returns puts it in force and cannot fail.
-	Configure(s Settings) (apply func(), err error)
+	// Configure returns what puts a configuration of the cloud in force and cannot
+	// fail. An error names keys that cannot be used: s.JWKS is then made to have in
+	// their place those of before, which is what was in force.
+	Configure(s *Settings, before json.RawMessage) (apply func(), err error)
 
 	// Now is the clock by which commands expire.
 	Now() time.Time
@@ -85,6 +95,8 @@ type inbox struct {
 	keyOf map[string]string // command id → its key
 	idOf  map[string]string // the other way
 
+	large string // the key of the one answer that is kept beyond maxResult; empty: there is none
+
 	unsaid string // the command whose answer the broker has not confirmed
 	tries  int    // on how many links
 }
@@ -117,6 +129,9 @@ func loadInbox(notes Notes, log *slog.Logger) (box *inbox, pause *Pause, replay 
 			if bad = json.Unmarshal(raw, &s); bad == nil {
 				box.last = max(box.last, s.Number)
 				box.keyOf[s.ID], box.idOf[key] = key, s.ID
+				if len(s.Answer) > maxResult {
+					box.large = key
+				}
 			}
 		}
 		if bad != nil {
@@ -141,10 +156,11 @@ func (b *inbox) find(id string) ([]byte, error) {
 		return nil, fmt.Errorf("read answer to a command: %w", err)
 	}
 	// Known all the same, so it must not run again.
-	return encodeAnswer(answer{ID: id, Status: commandFailed, Error: "answered before; the answer is damaged"}), nil
+	return encodeAnswer(answer{ID: id, Status: commandFailed, Error: "answered before; the answer is damaged"}, maxResult), nil
 }
 
-// put keeps a command's answer and its note in one commit.
+// put keeps a command's answer and its note in one commit. Of large answers the
+// newest is kept: a repeat of an older one is told so.
 func (b *inbox) put(id string, body []byte, e effect) error {
 	raw, err := json.Marshal(slot{b.last + 1, id, body})
 	if err != nil {
@@ -152,6 +168,18 @@ func (b *inbox) put(id string, body []byte, e effect) error {
 	}
 	key := fmt.Sprintf("%03d", (b.last+1)%commandsKept)
 	entries := map[string][]byte{key: raw}
+	large := b.large
+	if len(body) > maxResult {
+		if old := b.idOf[large]; large != "" && large != key {
+			gone := encodeAnswer(answer{ID: old, Status: commandFailed, Error: "answered before; the answer was large and is kept no more: ask again under a new id"}, maxResult)
+			if entries[large], err = json.Marshal(slot{b.numberOf(large), old, gone}); err != nil {
+				return err
+			}
+		}
+		large = key
+	} else if large == key {
+		large = ""
+	}
 	if e.key != "" {
 		if entries[e.key], err = json.Marshal(e.value); err != nil {
 			return err
@@ -161,9 +189,16 @@ func (b *inbox) put(id string, body []byte, e effect) error {
 		return err
 	}
 	b.last++
+	b.large = large
 	delete(b.keyOf, b.idOf[key])
 	b.keyOf[id], b.idOf[key] = key, id
 	return nil
+}
+
+// numberOf returns the number of a slot that is in use.
+func (b *inbox) numberOf(key string) uint64 {
+	place, _ := strconv.ParseUint(key, 10, 64)
+	return b.last - (b.last+commandsKept-place)%commandsKept
 }
 
 // command carries a command out, at most once, and answers it.
@@ -193,11 +228,27 @@ func (d *downlink) command(ctx context.Context, it item) (*unreadable, error) {
 		d.u.tell(func(st *Status) { st.Repeated++ })
 		return nil, d.answer(ctx, it, c.ID, body)
 	}
+	switch {
+	case it.found != nil: // it comes round again
+	case c.ID == d.collecting: // it is said twice, and answered once
+		d.u.tell(func(st *Status) { st.Repeated++ })
+		return nil, nil
+	case d.collects(&c) && d.collecting == "":
+		d.collect(ctx, &c, it)
+		return nil, errUnderWay
+	case d.collects(&c):
+		it.found = &answer{ID: c.ID, Status: commandFailed, Error: fmt.Sprintf(
+			"busy: a bundle is collected for command %q: ask again when that is answered, under a new id", d.collecting)}
+	}
 	err = d.persist(ctx, "answer to a command", func() error {
 		d.u.writing.Lock()
 		defer d.u.writing.Unlock()
-		a, e := d.run(&c)
-		body = encodeAnswer(a)
+		a, e := d.run(&c, it.found)
+		most := maxResult
+		if c.Type == collectType {
+			most = 2 * maxBundle
+		}
+		body = encodeAnswer(a, most)
 		// Commit point.
 		if err := d.u.inbox.put(c.ID, body, e); err != nil {
 			return err
@@ -215,14 +266,68 @@ func (d *downlink) command(ctx context.Context, it item) (*unreadable, error) {
 	return nil, d.answer(ctx, it, c.ID, body)
 }
 
-// encodeAnswer keeps an answer within its bound.
-func encodeAnswer(a answer) []byte {
+// collects reports whether a command is to be answered with a bundle.
+func (d *downlink) collects(c *command) bool {
+	_, bad := collectParams(c.Params)
+	return c.Type == collectType && bad == nil && !d.expired(c)
+}
+
+// collect gathers what the answer is made of, which takes seconds, beside the
+// line, so that what else comes down does not wait; then the command comes
+// round again with it. One at a time. If the link goes, the broker delivers the
+// command again.
+func (d *downlink) collect(ctx context.Context, c *command, it item) {
+	d.collecting = c.ID
+	payloads, _ := collectParams(c.Params)
+	d.beside.Go(func() {
+		inTime, cancel := context.WithTimeout(ctx, collectTime)
+		defer cancel()
+		it.found = d.diagnose(inTime, c.ID, payloads)
+		if ctx.Err() == nil {
+			d.collected <- it // has room
+		}
+	})
+}
+
+// diagnose returns the answer, whatever happens.
+func (d *downlink) diagnose(ctx context.Context, id string, payloads bool) (a *answer) {
+	failed := func(why string) *answer { return &answer{ID: id, Status: commandFailed, Error: why} }
+	defer func() {
+		if p := recover(); p != nil {
+			d.u.log.Error("collecting diagnostics panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			a = failed(fmt.Sprintf("panicked: %v", p))
+		}
+	}()
+	result, err := d.u.box.Diagnose(ctx, payloads, maxBundle)
+	if err != nil {
+		return failed(err.Error())
+	}
+	return &answer{ID: id, Status: commandDone, Result: result}
+}
+
+func collectParams(raw json.RawMessage) (payloads bool, bad *unreadable) {
+	var p struct {
+		Payloads bool `json:"payloads"`
+	}
+	if raw == nil {
+		return false, nil
+	}
+	bad = decodeStrict(raw, &p)
+	return p.Payloads, bad
+}
+
+func (d *downlink) expired(c *command) bool {
+	return c.ExpiresAt != nil && !d.u.box.Now().Before(*c.ExpiresAt)
+}
+
+// encodeAnswer keeps an answer within a bound.
+func encodeAnswer(a answer, most int) []byte {
 	body, err := json.Marshal(a)
 	switch {
 	case err != nil:
 		a.Error = fmt.Sprintf("encode result: %v", err)
-	case len(body) > maxResult:
-		a.Error = fmt.Sprintf("result has %d bytes, more than %d", len(body), maxResult)
+	case len(body) > most:
+		a.Error = fmt.Sprintf("result has %d bytes, more than %d", len(body), most)
 	default:
 		return body
 	}
@@ -244,13 +349,13 @@ func (d *downlink) answer(ctx context.Context, it item, id string, body []byte) 
 	if b.tries > resultTries {
 		it.message.Ack()
 	}
-	wait := time.NewTimer(pubackTimeout)
-	defer wait.Stop()
 	select {
 	case d.results <- r:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	wait := time.NewTimer(pubackTimeout)
+	defer wait.Stop()
 	if b.tries > resultTries {
 		b.unsaid = ""
 		return nil
@@ -266,22 +371,22 @@ func (d *downlink) answer(ctx context.Context, it item, id string, body []byte) 
 	}
 }
 
-// run says what becomes of a command. It changes nothing itself, except that
-// it asks the box for its status.
-func (d *downlink) run(c *command) (answer, effect) {
+// run says what becomes of a command, for which collect has found something if it
+// is one of those. It changes nothing itself, except that it asks the box for its status.
+func (d *downlink) run(c *command, found *answer) (answer, effect) {
 	a, e := answer{ID: c.ID, Status: commandDone}, effect{}
 	var bad *unreadable
 	switch {
-	case c.ExpiresAt != nil && !d.u.box.Now().Before(*c.ExpiresAt):
+	case found != nil: // in time, even if that is over by now
+		a = *found
+	case d.expired(c):
 		a.Status = commandExpired
 	case c.Type == "status.report":
 		if bad = noParams(c.Params); bad == nil {
 			a.Result = d.u.box.Report()
 		}
-	case c.Type == "diagnostics.collect":
-		if bad = noParams(c.Params); bad == nil {
-			a.Result = d.u.box.Diagnose()
-		}
+	case c.Type == collectType:
+		_, bad = collectParams(c.Params)
 	case c.Type == "log.level":
 		a.Result, e, bad = d.u.logLevel(c.Params)
 	case c.Type == "drain.pause":

@@ -246,7 +246,7 @@ func TestInboxIsBounded(t *testing.T) {
 
 func TestAnswersAreBounded(t *testing.T) {
 	for _, result := range []any{strings.Repeat("x", maxResult), func() {}} {
-		body := encodeAnswer(answer{ID: "c", Status: commandDone, Result: result})
+		body := encodeAnswer(answer{ID: "c", Status: commandDone, Result: result}, maxResult)
 		var a answer
 		if err := json.Unmarshal(body, &a); err != nil || a.Status != commandFailed || a.Error == "" || len(body) > 200 {
 			t.Errorf("%.100s %v", body, err)
@@ -305,7 +305,7 @@ func TestExpiryByTheBoxesClock(t *testing.T) {
 		want  string
 	}{{-time.Second, commandExpired}, {0, commandExpired}, {time.Millisecond, commandDone}} {
 		expires := at.Add(c.after)
-		if a, _ := newDownlink(u).run(&command{ID: "c", Type: "status.report", ExpiresAt: &expires}); a.Status != c.want {
+		if a, _ := newDownlink(u).run(&command{ID: "c", Type: "status.report", ExpiresAt: &expires}, nil); a.Status != c.want {
 			t.Errorf("%s: %s", c.after, a.Status)
 		}
 	}

@@ -249,6 +249,11 @@ type topics struct {
 	broadcasts, config                                             string // of the venue
 }
 
+// down returns the topics that a box listens to.
+func (t *topics) down() [subscriptions]string {
+	return [...]string{t.acks, t.commands, t.broadcasts, t.config}
+}
+
 func (c *Config) topics() topics {
 	box := c.Prefix + "/boxes/" + c.Box
 	return topics{

@@ -146,6 +146,7 @@ func TestDeadAddressesCostLittle(t *testing.T) {
 // A broker that moves is found at its new address, and one whose name server
 // died is found where it was, if TLS checks that it is the one.
 func TestNameChangesAndDies(t *testing.T) {
+	t.Parallel()
 	broker := startBroker(t, "127.0.0.1:0")
 	ca := newAuthority(t)
 	from, to := soon()

@@ -18,14 +18,9 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// ConfigSpace is the space of [Notes] that holds the newest configuration the
-// cloud has sent, as it came, under [ConfigKey].
 const (
-	ConfigSpace = "config"
-	ConfigKey   = "cloud"
-)
-
-const (
+	configSpace    = "config" // the newest configuration of the cloud, as it came
+	configKey      = "cloud"
 	noteSpace      = "uplink"
 	noteBroadcast  = "lastBroadcast"
 	queueLength    = 64
@@ -49,8 +44,14 @@ type downlink struct {
 	u    *Uplink
 	link *link // set before work begins
 
-	queue   chan item
-	full    atomic.Bool   // a message did not fit
+	queue chan item
+	full  atomic.Bool   // a message did not fit
+	spilt chan struct{} // an entry when that is so
+
+	collecting string         // id of the command that a bundle is collected for; owned by work
+	collected  chan item      // that command again, with what was found
+	beside     sync.WaitGroup // who collects
+
 	results chan result   // for the sender to publish
 	heard   chan struct{} // confirmations has something
 
@@ -63,6 +64,8 @@ type item struct {
 	topic   string
 	size    int
 	body    []byte // the first bytes only, if it is larger than maxMessage
+
+	found *answer // of a command: what takes long is done, and this came of it
 }
 
 // result is an answer to a command on its way up.
@@ -73,10 +76,12 @@ type result struct {
 
 func newDownlink(u *Uplink) *downlink {
 	return &downlink{
-		u:       u,
-		queue:   make(chan item, queueLength),
-		results: make(chan result),
-		heard:   make(chan struct{}, 1),
+		u:         u,
+		queue:     make(chan item, queueLength),
+		spilt:     make(chan struct{}, 1),
+		collected: make(chan item, 1),
+		results:   make(chan result),
+		heard:     make(chan struct{}, 1),
 	}
 }
 
@@ -99,6 +104,7 @@ func (d *downlink) receive(m mqtt.Message) {
 	case d.queue <- it:
 	default:
 		d.full.Store(true)
+		d.spilt <- struct{}{} // has room: it is said once
 		d.u.tell(func(st *Status) { st.Overflows++ })
 	}
 }
@@ -186,11 +192,20 @@ func (d *downlink) confirmations() []place {
 
 // work handles the queue until ctx ends or nothing more can come of this link.
 func (d *downlink) work(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer d.beside.Wait()
+	defer cancel()
 	for {
+		var it item
 		select {
 		case <-ctx.Done():
 			return
-		case it := <-d.queue:
+		case it = <-d.queue:
+		case it = <-d.collected:
+			d.collecting = ""
+		case <-d.spilt: // perhaps behind the last of the queue
+		}
+		if it.message != nil {
 			if err := d.handle(ctx, it); err != nil {
 				d.link.cut(err) // the broker keeps it
 				return
@@ -204,9 +219,12 @@ func (d *downlink) work(ctx context.Context) {
 }
 
 // handle does what a message asks for and confirms it. On an error it is not
-// confirmed.
+// confirmed, nor while it is under way.
 func (d *downlink) handle(ctx context.Context, it item) error {
 	bad, err := d.try(ctx, it)
+	if errors.Is(err, errUnderWay) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -313,10 +331,10 @@ func (d *downlink) broadcast(ctx context.Context, raw []byte) (*unreadable, erro
 		st.Broadcasts++
 		st.LastBroadcast = &Mark{ID: receipt.ID, At: receipt.Time}
 	})
-	if receipt.Duplicate {
-		return nil, nil
+	if !receipt.Duplicate {
+		d.noteLast(&Mark{ID: receipt.ID, At: receipt.Time})
 	}
-	return nil, d.noteLast(&Mark{ID: receipt.ID, At: receipt.Time})
+	return nil, nil
 }
 
 // store appends the event, again and again while the journal is full or ill.
@@ -349,20 +367,21 @@ func (d *downlink) store(ctx context.Context, e *event.Event) (event.Receipt, er
 
 // noteLast keeps which broadcast was the last, for the status after a restart.
 // It costs an fsync, so not more than one per two seconds; a back-end that is
-// told of an older one sends again what the box then knows already.
-func (d *downlink) noteLast(m *Mark) error {
+// told of an older one sends again what the box then knows already. So an error
+// is no reason to end the link.
+func (d *downlink) noteLast(m *Mark) {
 	if d.u.noted != nil && m.At.Sub(d.u.noted.At) < statusEvery {
-		return nil
+		return
 	}
 	raw, err := json.Marshal(m)
 	if err == nil {
 		err = d.u.notes.Put(noteSpace, map[string][]byte{noteBroadcast: raw})
 	}
 	if err != nil {
-		return fmt.Errorf("%w: note last broadcast: %w", errJournal, err)
+		d.u.log.Warn("last broadcast not noted", "err", err)
+		return
 	}
 	d.u.noted = m
-	return nil
 }
 
 func loadLastBroadcast(notes Notes) (*Mark, error) {

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // say publishes to a topic under the test's prefix.
@@ -180,6 +182,56 @@ func TestBroadcastIdsOutliveARestart(t *testing.T) {
 
 // Broadcasts wait for the journal in the broker, not in the box, and in order;
 // events go on meanwhile, for they are what makes room.
+type blank struct{ mqtt.Message }
+
+func (blank) Topic() string   { return "" }
+func (blank) Payload() []byte { return nil }
+
+// The queue may be worked off before it is seen that something did not fit.
+func TestOverflowIsSeenLate(t *testing.T) {
+	d := newDownlink(newUplink(t, newMemory(), "tcp://127.0.0.1:1", nil))
+	d.link = &link{}
+	for range queueLength + 1 {
+		d.receive(blank{})
+	}
+	for len(d.queue) > 0 {
+		<-d.queue
+	}
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { d.work(ctx); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(testpart.Patience):
+		t.Error("it waits for ever, and hears nothing")
+	}
+}
+
+func TestANoteThatFailsEndsNoLink(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	j := newMemory()
+	j.put = func(space string) (func(), error) {
+		if space == noteSpace {
+			return nil, errors.New("disk full")
+		}
+		return func() {}, nil
+	}
+	u, err := New(Config{Brokers: []string{broker.URL()}, Venue: "v1", Box: "b1"}, j, j, j, &till{}, quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, "uplink", u.Run)
+	online(t, u)
+	for i := range 3 {
+		say(t, broker.URL(), "/broadcasts", false, fmt.Sprintf(`{"id":"b%d","event":"menu_updated","payload":{}}`, i))
+		until(t, "it is stored", func() bool { return u.Status().Broadcasts == uint64(i+1) })
+	}
+	if st := u.Status(); st.Connects != 1 || st.Duplicates != 0 || st.LastBroadcast.ID != "b2" {
+		t.Errorf("status %+v", st)
+	}
+}
+
 func TestFloodOfBroadcasts(t *testing.T) {
 	broker := newMosquitto(t) // the embedded one delivers again in any order
 	backend := startBackend(t, broker.url(), false)
@@ -267,6 +319,7 @@ func TestRejectedMessages(t *testing.T) {
 		{"/broadcasts", "not_json", `{"id":"x","event":"menu_updated","payload":{}} {}`},
 		{"/broadcasts", "not_json", `{"id":7,"event":"menu_updated","payload":{}}`},
 		{"/broadcasts", "not_json", `{"id":"x","event":"menu_updated","payload":{},"expiresAt":"soon"}`},
+		{"/broadcasts", "not_json", `{"` + strings.Repeat("x", 200<<10) + `":1}`},
 		{"/broadcasts", "bad_id", `{"event":"menu_updated","payload":{}}`},
 		{"/broadcasts", "bad_id", `{"id":"` + strings.Repeat("x", 129) + `","event":"menu_updated","payload":{}}`},
 		{"/broadcasts", "bad_event", `{"id":"x","event":"connect","payload":{}}`},
@@ -286,10 +339,10 @@ func TestRejectedMessages(t *testing.T) {
 		{"/config", "bad_config", `{}`},
 		{"/config", "bad_config", `{"version":-1}`},
 		{"/config", "bad_config", `{"version":1,"venueStatus":7}`},
-		{"/config", "bad_config", `{"version":1,"revoked":[{}]}`},
-		{"/config", "bad_config", `{"version":1,"revoked":[{"jti":"a","sub":"b"}]}`},
-		{"/config", "bad_config", `{"version":1,"revoked":[{"sub":"b","until":"2026-01-01T00:00:00Z"}]}`},
-		{"/config", "bad_config", `{"version":1,"revoked":[{"jti":"b","before":"2026-01-01T00:00:00Z"}]}`},
+		{"/config", "bad_revoked", `{"version":1,"revoked":[{}]}`},
+		{"/config", "bad_revoked", `{"version":1,"revoked":[{"jti":"a","sub":"b"}]}`},
+		{"/config", "bad_revoked", `{"version":1,"revoked":[{"sub":"b","until":"2026-01-01T00:00:00Z"}]}`},
+		{"/config", "bad_revoked", `{"version":1,"revoked":[{"jti":"b","before":"2026-01-01T00:00:00Z"}]}`},
 		{"/config", "not_json", `{"version":1`},
 		{"/config", "not_json", "{\"version\":1,\"venueStatus\":\"\xff\"}"},
 		{"/config", "too_large", strings.Repeat("x", maxMessage+1)},
@@ -308,6 +361,9 @@ func TestRejectedMessages(t *testing.T) {
 		if r.Code != c.code || r.Size != len(c.body) || r.Topic != testPrefix+c.topic || r.Number != uint64(i+1) ||
 			string(r.Bytes) != c.body[:min(len(c.body), rejectedBytes)] {
 			t.Errorf("%.60s: kept %s (%s), %d bytes of %d", c.body, r.Code, r.Reason, len(r.Bytes), r.Size)
+		}
+		if n := len(u.Status().RejectedFor); n > 1<<10 { // it is in the status topic, and more than a broker takes ends each link
+			t.Errorf("%.60s: the reason has %d bytes", c.body, n)
 		}
 	}
 	if s := u.Status(); s.Connects != 1 || j.Stored() != 0 || !strings.HasPrefix(s.RejectedFor, bad[len(bad)-1].code) {

@@ -20,6 +20,7 @@ var (
 	errNoPuback     = errors.New("no publish confirmed for 30 s")
 	errSilent       = errors.New("no sign of life on the line")
 	errOverflow     = errors.New("more messages than the box could store in time")
+	errUnderWay     = errors.New("command under way")
 	errPanicked     = errors.New("message handling panicked")
 	errBadPacket    = errors.New("malformed packet from the broker")
 	errJournal      = errors.New("journal")
@@ -37,6 +38,14 @@ var (
 	errUnavailable  = errors.New("broker not available")
 	errUpgrade      = errors.New("no websocket at this address")
 	errTakeover     = errors.New("the broker ends each link soon after it came up, as it does when another box connects with the same id")
+)
+
+// What Windows says, where syscall's own names are never met.
+const (
+	wsaNetDown         = syscall.Errno(10050)
+	wsaNetUnreachable  = syscall.Errno(10051)
+	wsaRefused         = syscall.Errno(10061)
+	wsaHostUnreachable = syscall.Errno(10065)
 )
 
 // nameOf sorts an error into the names a technician can act on: is it the
@@ -75,8 +84,8 @@ func nameOf(err error) string {
 			packets.ErrorRefusedIDRejected, errCredentials)},
 		{NoAnswer, is(errNoAnswer)},
 		{DNS, isType[*net.DNSError](err)},
-		{NoRoute, is(syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EADDRNOTAVAIL)},
-		{BrokerDown, is(syscall.ECONNREFUSED, errUnavailable, packets.ErrorRefusedServerUnavailable)},
+		{NoRoute, is(syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EADDRNOTAVAIL, wsaNetUnreachable, wsaHostUnreachable, wsaNetDown)},
+		{BrokerDown, is(syscall.ECONNREFUSED, wsaRefused, errUnavailable, packets.ErrorRefusedServerUnavailable)},
 		{TLS, is(errHandshake) || isType[tls.RecordHeaderError](err) || isType[tls.AlertError](err) ||
 			isType[*tls.CertificateVerificationError](err) || isType[x509.UnknownAuthorityError](err) ||
 			isType[x509.HostnameError](err) || isType[x509.CertificateInvalidError](err)},

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // memory is a journal without a disk, with knobs for what a disk can do wrong.
@@ -194,69 +196,21 @@ func appendPayments(t *testing.T, j appender, n int) {
 	}
 }
 
-// until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
-		<-tick.C
-	}
+	testpart.Until(t, what, ok)
 }
 
-// running starts a Run and returns a function that ends and joins it, which
-// the end of the test calls if nobody did.
 func running(t *testing.T, name string, run func(ctx context.Context) error) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		case <-time.After(20 * time.Second):
-			t.Errorf("%s did not end within 20 s", name)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
+	return testpart.Run(t, name, run)
 }
+
+// testLog fails the test on an error: the uplink has no errors that a test may
+// cause, only links that are lost.
+func testLog(t *testing.T) *slog.Logger { return testpart.Log(t) }
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// testLog shows what is logged with -v, and fails the test on an error: the
-// uplink has no errors that a test may cause, only links that are lost.
-func testLog(t *testing.T) *slog.Logger {
-	h := slog.DiscardHandler
-	if testing.Verbose() {
-		h = slog.NewTextHandler(t.Output(), nil)
-	}
-	return slog.New(strict{h, t})
-}
-
-type strict struct {
-	slog.Handler
-	t *testing.T
-}
-
-func (s strict) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelError || s.Handler.Enabled(ctx, l)
-}
-
-func (s strict) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelError {
-		s.t.Errorf("logged: %s", r.Message)
-	}
-	return s.Handler.Handle(ctx, r)
-}
 
 func startBroker(t *testing.T, addr string) *cloud.Broker {
 	t.Helper()
@@ -309,6 +263,8 @@ type till struct {
 	report  any
 	refuse  error
 	clock   func() time.Time
+
+	diagnose func(ctx context.Context, payloads bool, most int) (any, error)
 }
 
 func (b *till) Report() any {
@@ -321,7 +277,12 @@ func (b *till) Report() any {
 	return map[string]int{"report": b.reports}
 }
 
-func (b *till) Diagnose() any { return map[string]string{"diagnosis": "well"} }
+func (b *till) Diagnose(ctx context.Context, payloads bool, most int) (any, error) {
+	if b.diagnose != nil {
+		return b.diagnose(ctx, payloads, most)
+	}
+	return map[string]string{"diagnosis": "well"}, nil
+}
 
 func (b *till) SetLogLevel(l slog.Level) {
 	b.mu.Lock()
@@ -329,11 +290,15 @@ func (b *till) SetLogLevel(l slog.Level) {
 	b.level = l
 }
 
-func (b *till) Configure(s Settings) (func(), error) {
+func (b *till) Configure(s *Settings, before json.RawMessage) (func(), error) {
+	if b.refuse != nil {
+		s.JWKS = before
+	}
+	in := *s
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.inForce = s
+		b.inForce = in
 	}, b.refuse
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // A broker that is killed, again and again, with and without its store, takes
@@ -139,6 +141,25 @@ func TestInterrupt(t *testing.T) {
 	until(t, "it comes back by itself", func() bool { return u.Status().Connects == 3 })
 }
 
+// Whoever notices first that the link is to end (the wait for the journal does,
+// now and then), the failure has the name of what ended it.
+func TestInterruptIsNamed(t *testing.T) {
+	t.Parallel()
+	broker := startBroker(t, "127.0.0.1:0")
+	startBackend(t, broker.URL(), false)
+	u := newUplink(t, newMemory(), broker.URL(), nil)
+	running(t, "uplink", u.Run)
+	for range 100 {
+		until(t, "online", func() bool { return u.Status().State == Online })
+		u.Interrupt(time.Hour)
+		until(t, "offline", func() bool { return u.Status().State == Offline })
+		if f := u.Status().Failure; f == nil || f.Name != Interrupted {
+			t.Fatalf("failure %+v", f)
+		}
+		u.Interrupt(0)
+	}
+}
+
 func TestFailuresAreNamed(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
 	closed := newWire(t, broker.URL())
@@ -204,11 +225,7 @@ func TestHostileBroker(t *testing.T) {
 func TestPasswordIsReadAnew(t *testing.T) {
 	users, secret := filepath.Join(t.TempDir(), "users"), filepath.Join(t.TempDir(), "password")
 	// The broker's own format, of a password nobody else uses.
-	tool, err := exec.LookPath("mosquitto_passwd")
-	if err != nil {
-		t.Skip("SKIP: mosquitto_passwd is not installed (scripts/setup installs it)")
-	}
-	if out, err := exec.Command(tool, "-b", "-c", users, "box", "right").CombinedOutput(); err != nil {
+	if out, err := exec.Command(needs.Program(t, "mosquitto_passwd"), "-b", "-c", users, "box", "right").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if err := os.WriteFile(secret, []byte("wrong\n"), 0o600); err != nil {

@@ -31,8 +31,8 @@ type link struct {
 	shown   shown // to the broker
 	resumed bool  // the broker had kept our session
 
-	moved    atomic.Int64  // when a queue of bytes was last seen to go, in Unix nanoseconds
-	patience time.Duration // how long after that the line counts as moving
+	moved    atomic.Pointer[time.Time] // when a queue of bytes was last seen to go
+	patience time.Duration             // how long after that the line counts as moving
 
 	mu   sync.Mutex
 	conn *conn // set once, by open; mu guards it
@@ -145,7 +145,10 @@ func (l *link) guard() {
 
 // subscribe asks for the topics the box listens to, all at QoS 1.
 func (l *link) subscribe(ctx context.Context, t *topics) error {
-	wanted := map[string]byte{t.acks: 1, t.commands: 1, t.broadcasts: 1, t.config: 1}
+	wanted := map[string]byte{}
+	for _, topic := range t.down() {
+		wanted[topic] = 1
+	}
 	token, ok := l.client.SubscribeMultiple(wanted, nil).(*mqtt.SubscribeToken)
 	if !ok {
 		return errors.New("subscribe: unexpected token")

@@ -100,6 +100,29 @@ func TestForbiddenLiveLaneGivesWay(t *testing.T) {
 	}
 }
 
+// A line that dies again and again under copies says nothing of the broker: the
+// lane stays open.
+func TestDeadLinesStrikeNoLane(t *testing.T) {
+	w := newWire(t, startBroker(t, "127.0.0.1:0").URL())
+	w.swallow.Store(true) // the backlog stays
+	j := newMemory()
+	for i := range 4 * behindBy {
+		about(t, j, fmt.Sprintf("old%d", i), 1)
+	}
+	u := newUplink(t, j, w.url(), func(c *Config) { c.Live, c.Confirm, c.KeepAlive = true, Broker, time.Second })
+	running(t, "uplink", u.Run)
+	for i := range liveStrikes + 1 {
+		early := u.Status().Early
+		until(t, fmt.Sprintf("link %d takes copies", i+1), func() bool {
+			about(t, j, fmt.Sprintf("new%d", j.Stored()), 1)
+			return u.Status().Early > early
+		})
+		w.hold.Store(true)
+		until(t, "it is found dead", func() bool { return u.Status().Failures[Timeout] > uint64(i) })
+		w.hold.Store(false)
+	}
+}
+
 // watching is a lookout over a journal while the backlog lane stands still.
 type watching struct {
 	t    *testing.T

@@ -67,9 +67,9 @@ func (l *link) watch(ctx context.Context, keepAlive time.Duration) {
 		case <-l.gone:
 			return
 		case now := <-tick.C:
-			heard := time.Unix(0, bottom.heard.Load())
-			ask, dead := v.look(now, heard, bottom.written.Load(), bottom.queued())
-			l.moved.Store(v.busy.UnixNano())
+			ask, dead := v.look(now, bottom.lastHeard(), bottom.written.Load(), bottom.queued())
+			busy := v.busy
+			l.moved.Store(&busy)
 			if dead {
 				l.cut(errSilent)
 				return
@@ -84,7 +84,8 @@ func (l *link) watch(ctx context.Context, keepAlive time.Duration) {
 // moving reports whether the line was carrying a queue of data lately: then
 // what is late is not lost.
 func (l *link) moving(now time.Time) bool {
-	return now.Sub(time.Unix(0, l.moved.Load())) < l.patience
+	at := l.moved.Load()
+	return at != nil && now.Sub(*at) < l.patience
 }
 
 // tickOn does what is due, and does not take a slow line for a silent broker.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // mosquitto is a real broker in a process of its own, which tests kill.
@@ -28,13 +30,7 @@ func newMosquitto(t *testing.T) *mosquitto {
 
 func newMosquittoWith(t *testing.T, access string) *mosquitto {
 	t.Helper()
-	path, err := exec.LookPath("mosquitto")
-	if err != nil {
-		path = "/usr/sbin/mosquitto"
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("SKIP: mosquitto is not installed (scripts/setup installs it)")
-	}
+	path := needs.Program(t, "mosquitto")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	parkedSpace  = "parked"
 	settledSpace = "settled"
 	leftSpace    = "left"     // positions that were parked and are not any more
 	heldNote     = "lastHeld" // in noteSpace: the last event that was kept behind another
 	parkedMax    = 1000       // events that wait for an operator
 	settledKept  = 200        // of what operators decided
 	leftMax      = 8192       // the newest are kept
+	leftBefore   = "1"        // what was kept in leftSpace before it was the decision
 
 	// againPrefix begins the DedupKey of an event that an operator has sent
 	// again, so that one decision puts it into the journal once.
@@ -71,7 +71,7 @@ var (
 	ErrWaits = errors.New("event waits behind another")
 
 	// ErrInFlight says that the cloud has not confirmed what stands before the
-	// event. It may be tried again once it has.
+	// event or one that waits behind it. It may be tried again once it has.
 	ErrInFlight = errors.New("what stands before the event is not confirmed yet")
 
 	// ErrPayload says that a new payload is not a JSON object of a size that an
@@ -86,9 +86,9 @@ type parking struct {
 
 	mu      sync.Mutex // guards below
 	list    map[event.Seq]*Parked
-	held    map[string]event.Seq // key → the refused event that holds it
-	left    map[event.Seq]bool   // not to be sent from here: dropped, or in the journal anew
-	settled uint64               // the last number
+	held    map[string]event.Seq   // key → the refused event that holds it
+	left    map[event.Seq]Decision // not to be sent from here: dropped, or in the journal anew
+	settled uint64                 // the last number
 
 	// lastHeld is the last event that ever waited behind another. Events up to
 	// there may never have been sent from their place.
@@ -96,8 +96,8 @@ type parking struct {
 }
 
 func loadParking(notes Notes) (*parking, error) {
-	p := &parking{notes: notes, list: map[event.Seq]*Parked{}, left: map[event.Seq]bool{}}
-	all, err := notes.All(parkedSpace)
+	p := &parking{notes: notes, list: map[event.Seq]*Parked{}, left: map[event.Seq]Decision{}}
+	all, err := notes.All(ParkedSpace)
 	if err != nil {
 		return nil, fmt.Errorf("read parked events: %w", err)
 	}
@@ -120,21 +120,27 @@ func loadParking(notes Notes) (*parking, error) {
 	if all, err = notes.All(settledSpace); err != nil {
 		return nil, fmt.Errorf("read settled events: %w", err)
 	}
+	decided := map[event.Seq]Decision{}
 	for _, raw := range all {
 		var s Settled
 		if json.Unmarshal(raw, &s) == nil { // else its slot is used again
 			p.settled = max(p.settled, s.Number)
+			decided[s.Seq] = s.Decision
 		}
 	}
 	if all, err = notes.All(leftSpace); err != nil {
 		return nil, fmt.Errorf("read places that settled events left: %w", err)
 	}
-	for key := range all {
-		seq, err := strconv.ParseUint(key, 10, 64)
+	for key, raw := range all {
+		n, err := strconv.ParseUint(key, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("read places that settled events left: %w", err)
 		}
-		p.left[event.Seq(seq)] = true
+		seq := event.Seq(n)
+		p.left[seq] = Decision(raw)
+		if string(raw) == leftBefore {
+			p.left[seq] = cmp.Or(decided[seq], Retry)
+		}
 	}
 	return p, nil
 }
@@ -160,8 +166,8 @@ func (p *parking) hold() {
 func (p *parking) park(e *event.Event, reason string, behind event.Seq) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if was, known := p.list[e.Seq]; known && (was.Behind == 0 || behind > 0) {
-		return nil
+	if was, known := p.list[e.Seq]; known && (was.Behind == 0 || behind > 0) || behind > 0 && p.list[behind] == nil {
+		return nil // known, or what it would wait for has just been settled
 	}
 	if len(p.list) >= parkedMax {
 		return fmt.Errorf("%w: %d events", errParkedFull, len(p.list))
@@ -176,20 +182,12 @@ func (p *parking) park(e *event.Event, reason string, behind event.Seq) error {
 			return err
 		}
 	}
-	if err := p.notes.Put(parkedSpace, map[string][]byte{parkedKey(e.Seq): raw}); err != nil {
+	if err := p.notes.Put(ParkedSpace, map[string][]byte{parkedKey(e.Seq): raw}); err != nil {
 		return fmt.Errorf("%w: park event: %w", errJournal, err)
 	}
 	p.list[e.Seq] = entry
 	p.hold()
 	return nil
-}
-
-// unsent notes that an event, which is about to be parked, may never have been
-// sent from its place.
-func (p *parking) unsent(s event.Seq) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.neverSent(s)
 }
 
 // neverSent raises lastHeld. It is a bound: too high does no harm.
@@ -231,7 +229,21 @@ func (p *parking) has(s event.Seq) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, is := p.list[s]
-	return is || p.left[s]
+	return is || p.left[s] != ""
+}
+
+// Stands says whether the event at a position is parked, or else what was
+// decided when it was; empty: it never was, or too long ago. An event that
+// waited behind another is sent again with it: that is [Retry]. It reads no
+// disk. Safe concurrently.
+func (u *Uplink) Stands(seq event.Seq) (parked bool, decided Decision) {
+	p := u.parking
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, parked = p.list[seq]; parked {
+		return true, "" // a decision that was cut short is to be made again
+	}
+	return false, p.left[seq]
 }
 
 // detain parks what waits behind a refused event, so that the rest of the line
@@ -316,17 +328,18 @@ func (u *Uplink) refuse(epoch event.Epoch, list []refusal) error {
 		if u.parking.has(seq) {
 			continue // said again, or what an operator has decided
 		}
-		if err := u.parking.park(&events[0], r.Reason, 0); err != nil {
+		reason := fmt.Sprintf("%.*s", maxReason, r.Reason)
+		if err := u.parking.park(&events[0], reason, 0); err != nil {
 			return err
 		}
-		u.log.Warn("event refused by the back-end is parked", "seq", seq, "kind", events[0].Kind, "reason", r.Reason)
+		u.log.Warn("event refused by the back-end is parked", "seq", seq, "kind", events[0].Kind, "reason", reason)
 	}
 	u.tell(func(st *Status) { st.Parked = u.parking.count() })
 	return nil
 }
 
 // Settle carries out what an operator decided about a refused event. On return
-// it is on disk: the event, unless it is dropped, stands in the journal anew
+// without an error it is on disk: the event, unless it is dropped, stands in the journal anew
 // and is not shown in the venue again; what waited behind it follows, in order;
 // the decision is recorded. A call that was cut short may be made again. Safe
 // concurrently.
@@ -334,14 +347,14 @@ func (u *Uplink) Settle(ctx context.Context, seq event.Seq, d Decision, payload 
 	u.settling.Lock()
 	defer u.settling.Unlock()
 	p := u.parking
-	list := u.Parked()
+	list, synced := u.Parked(), u.Status().Synced
 	at := slices.IndexFunc(list, func(e Parked) bool { return e.Event.Seq == seq })
 	switch {
 	case at < 0:
 		return Settled{}, fmt.Errorf("%w: %d", ErrNotParked, seq)
 	case list[at].Behind > 0:
 		return Settled{}, fmt.Errorf("%w: %d waits for %d", ErrWaits, seq, list[at].Behind)
-	case u.Status().Synced < seq:
+	case slices.ContainsFunc(list, func(e Parked) bool { return synced < e.Event.Seq && (e.Event.Seq == seq || e.Behind == seq) }):
 		return Settled{}, ErrInFlight
 	}
 	first := list[at]
@@ -372,9 +385,6 @@ func (u *Uplink) Settle(ctx context.Context, seq event.Seq, d Decision, payload 
 			}
 			gone[parkedKey(e.Event.Seq)] = raw
 			continue
-		}
-		if u.Status().Synced < e.Event.Seq {
-			return Settled{}, ErrInFlight
 		}
 		if _, err := u.appendAgain(ctx, e.Event); err != nil {
 			return Settled{}, err
@@ -407,6 +417,11 @@ func (p *parking) heldBy(e *event.Event, but event.Seq) (other event.Seq) {
 func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for seq, e := range p.list {
+		if _, taken := gone[parkedKey(seq)]; e.Behind == done.Seq && !taken {
+			return ErrInFlight // it happened meanwhile
+		}
+	}
 	done.Number = p.settled + 1
 	raw, err := json.Marshal(done)
 	if err != nil {
@@ -414,14 +429,14 @@ func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 	}
 	// The records first: a crash in between leaves the event parked, and what
 	// was put into the journal is not put there twice.
-	if err := p.leave(gone); err != nil {
+	if err := p.leave(gone, done); err != nil {
 		return err
 	}
 	key := fmt.Sprintf("%03d", done.Number%settledKept)
 	if err := p.notes.Put(settledSpace, map[string][]byte{key: raw}); err != nil {
 		return fmt.Errorf("%w: record decision: %w", errJournal, err)
 	}
-	if err := p.notes.Put(parkedSpace, gone); err != nil {
+	if err := p.notes.Put(ParkedSpace, gone); err != nil {
 		return fmt.Errorf("%w: settle parked event: %w", errJournal, err)
 	}
 	p.settled = done.Number
@@ -440,13 +455,16 @@ func (p *parking) settle(done *Settled, gone map[string][]byte) error {
 	return nil
 }
 
-// leave notes which places are left, the newest of them.
-func (p *parking) leave(gone map[string][]byte) error {
+// leave notes which places are left and by what decision, the newest of them.
+func (p *parking) leave(gone map[string][]byte, done *Settled) error {
 	put := map[string][]byte{}
 	for seq := range p.list {
 		if raw, changed := gone[parkedKey(seq)]; changed && raw == nil {
-			p.left[seq] = true
-			put[parkedKey(seq)] = []byte("1")
+			p.left[seq] = Retry // it waited, and goes with the other
+			if seq == done.Seq {
+				p.left[seq] = done.Decision
+			}
+			put[parkedKey(seq)] = []byte(p.left[seq])
 		}
 	}
 	if old := len(p.left) - leftMax; old > 0 {

@@ -177,7 +177,7 @@ func TestDecisionIsMadeOnce(t *testing.T) {
 	until(t, "what is behind, too", func() bool { return u.Status().Parked == 2 && u.Status().Synced == 2 })
 	poison.Store("")
 	dead := errors.New("power cut")
-	for _, space := range []string{leftSpace, settledSpace, parkedSpace} {
+	for _, space := range []string{leftSpace, settledSpace, ParkedSpace} {
 		j.put = func(s string) (func(), error) {
 			if s == space {
 				return nil, dead
@@ -250,9 +250,11 @@ func TestRefusalsAreKept(t *testing.T) {
 	broker := startBroker(t, "127.0.0.1:0")
 	j := newMemory()
 	var ill atomic.Bool
+	var tried atomic.Int64
 	ill.Store(true)
 	j.put = func(space string) (func(), error) {
-		if space == parkedSpace && ill.Load() {
+		if space == ParkedSpace && ill.Load() {
+			tried.Add(1)
 			return nil, errors.New("disk full")
 		}
 		return func() {}, nil
@@ -265,18 +267,18 @@ func TestRefusalsAreKept(t *testing.T) {
 	online(t, u)
 	appendPayments(t, j, 3)
 	until(t, "they are sent", func() bool { return u.Status().Sent == 3 })
-	for _, body := range []string{
-		`{"epoch":"other","through":0,"rejected":[{"sequence":1,"reason":"x"}]}`,
-		`{"epoch":"` + string(j.epoch) + `","through":1,"rejected":[{"sequence":0},{"sequence":77},{"sequence":"x"}]}`,
-		`{"epoch":"` + string(j.epoch) + `","through":3,"rejected":[{"sequence":"00000000000000000002","reason":"no"},{"sequence":2,"reason":"again"}]}`,
-	} {
-		say(t, broker.URL(), "/boxes/b1/acks", false, body)
+	refuse := func(epoch event.Epoch, rest string) {
+		say(t, broker.URL(), "/boxes/b1/acks", false, `{"epoch":"`+string(epoch)+`",`+rest+`}`)
 	}
-	until(t, "it is tried", func() bool { return u.Status().Rejected > 0 }) // "x" is no position; it may come twice, the link ends on the third
+	refuse("other", `"through":0,"rejected":[{"sequence":1,"reason":"x"}]`)
+	refuse(j.epoch, `"through":1,"rejected":[{"sequence":0},{"sequence":77},{"sequence":"x"}]`)
+	until(t, "what is no position is rejected", func() bool { return u.Status().Rejected > 0 }) // before the next, which holds up the queue
+	refuse(j.epoch, `"through":3,"rejected":[{"sequence":"00000000000000000002","reason":"no`+strings.Repeat("!", 100<<10)+`"},{"sequence":2,"reason":"again"}]`)
+	until(t, "it is tried", func() bool { return tried.Load() > 0 })
 	ill.Store(false)
 	until(t, "the second is parked", func() bool { return u.Status().Parked == 1 && u.Status().Synced == 3 })
-	if p := u.Parked(); p[0].Event.Seq != 2 || p[0].Reason != "no" {
-		t.Errorf("parked %+v", p)
+	if p := u.Parked(); p[0].Event.Seq != 2 || !strings.HasPrefix(p[0].Reason, "no!") || len(p[0].Reason) > 1<<10 {
+		t.Errorf("parked %.1000v", p)
 	}
 }
 
@@ -354,5 +356,77 @@ func TestSettledEventIsNotParkedAgain(t *testing.T) {
 	}
 	if !u.parking.has(bad) || !u.parking.has(list[0].Seq) {
 		t.Error("places that were left are sent from again")
+	}
+	// What older versions wrote of a place says only that it was left.
+	if err := j.Put(leftSpace, map[string][]byte{parkedKey(list[0].Seq): []byte("1"), parkedKey(5000): []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	waits := about(t, j, "o3", 1)
+	j.cursors[cursorName] = waits
+	u = newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	if err := u.refuse(j.epoch, []refusal{{Seq: position(waits)}}); err != nil {
+		t.Fatal(err)
+	}
+	for seq, want := range map[event.Seq]string{bad: "false drop", list[0].Seq: "false drop", 5000: "false retry", waits: "true ", 6000: "false "} {
+		parked, decided := u.Stands(seq)
+		if got := fmt.Sprintf("%v %s", parked, decided); got != want {
+			t.Errorf("event %d: %s, want %s", seq, got, want)
+		}
+	}
+}
+
+// What happens about an order while an operator's decision about it is carried out
+// is not left waiting for an event that is gone; and a decision that is too early
+// has begun nothing.
+func TestNobodyWaitsForASettledEvent(t *testing.T) {
+	j := newMemory()
+	bad := about(t, j, "o1", 1)
+	j.cursors[cursorName] = bad
+	u := newUplink(t, j, "tcp://127.0.0.1:1", nil)
+	if err := u.refuse(j.epoch, []refusal{{Seq: position(bad), Reason: "no"}}); err != nil {
+		t.Fatal(err)
+	}
+	detained := func(n int) { // as the sender does when it reads on
+		events, err := j.Read(about(t, j, "o1", n)-1, 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := u.parking.detain(events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	detained(2)
+	stored := j.Stored()
+	if _, err := u.Settle(t.Context(), bad, Retry, nil, ""); !errors.Is(err, ErrInFlight) || j.Stored() != stored {
+		t.Errorf("%v, and %d events were appended", err, j.Stored()-stored)
+	}
+	u.status.Synced = stored
+	j.refuse = func(*event.Event) error {
+		j.refuse = nil
+		detained(3)
+		return nil
+	}
+	_, err := u.Settle(t.Context(), bad, Retry, nil, "")
+	for ; errors.Is(err, ErrInFlight) && u.status.Synced < j.Stored(); _, err = u.Settle(t.Context(), bad, Retry, nil, "") {
+		u.status.Synced = j.Stored()
+	}
+	if list := u.Parked(); err != nil || len(list) != 0 {
+		t.Errorf("parked %+v: %v", list, err)
+	}
+	var ids []string
+	events, _ := j.Read(stored, 100, 1<<20)
+	for _, e := range events {
+		if strings.HasPrefix(e.DedupKey, againPrefix) {
+			ids = append(ids, string(e.ID))
+		}
+	}
+	if !slices.Equal(ids, []string{"o1-1", "o1-2", "o1-3"}) {
+		t.Errorf("sent again: %v", ids)
+	}
+	// The same between the look at what is refused and the parking.
+	late := payment(9)
+	late.Seq = 9
+	if err := u.parking.park(late, "", bad); err != nil || len(u.Parked()) != 0 {
+		t.Errorf("parked %+v: %v", u.Parked(), err)
 	}
 }

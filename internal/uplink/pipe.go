@@ -15,7 +15,8 @@ type pipe struct {
 
 	early []byte // read with a proxy's answer; used by the one reader
 
-	heard   atomic.Int64 // when bytes came last, in Unix nanoseconds
+	opened  time.Time
+	heard   atomic.Int64 // when bytes came last, in nanoseconds after opened
 	written atomic.Int64 // bytes given to the kernel
 
 	writing sync.Mutex // one write at a time, with its deadline
@@ -25,10 +26,13 @@ type pipe struct {
 const writeChunk = 8 << 10
 
 func newPipe(c net.Conn) *pipe {
-	p := &pipe{Conn: c}
-	p.heard.Store(time.Now().UnixNano())
-	return p
+	return &pipe{Conn: c, opened: time.Now()}
 }
+
+// lastHeard returns when bytes came last. It bears a monotonic reading: where the
+// system's clock was set back, the Unix time would hide a silence until it is
+// reached again.
+func (p *pipe) lastHeard() time.Time { return p.opened.Add(time.Duration(p.heard.Load())) }
 
 // Read notes that something came.
 func (p *pipe) Read(b []byte) (int, error) {
@@ -39,7 +43,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 	}
 	n, err := p.Conn.Read(b)
 	if n > 0 {
-		p.heard.Store(time.Now().UnixNano())
+		p.heard.Store(int64(time.Since(p.opened)))
 	}
 	return n, err
 }

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// ParkedSpace is the space of [Notes] that holds the events that the cloud will not
+// take, by position.
+const ParkedSpace = "parked"
+
 // RejectedSpace is the space of [Notes] that holds the last 200 messages from
 // the cloud that were confirmed and not acted on, each a [Rejection] in JSON.
 const RejectedSpace = "rejected"

@@ -85,8 +85,7 @@ func (u *Uplink) retry(ctx context.Context, round func(context.Context) error) {
 		if ctx.Err() != nil {
 			return
 		}
-		st := u.Status()
-		up := st.Connects != before
+		up := u.Status().Connects != before
 		lasted := time.Since(u.upAt)
 		pause, err = u.returns.after(err, up, lasted)
 		u.wentDown(err)

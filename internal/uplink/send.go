@@ -17,7 +17,7 @@ type feeds struct {
 }
 
 // send is the life of a link that is up. It returns why it ended.
-func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error {
+func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) (ended error) {
 	s := u.sender
 	u.told = nil
 	if err := u.tellBroker(l, Online); err != nil {
@@ -37,7 +37,7 @@ func (u *Uplink) send(ctx context.Context, l *link, d *downlink, in feeds) error
 	defer timer.Stop()
 	results := make(map[uint64]chan struct{}) // sent, by number; closed at their PUBACK
 	ahead := make(map[uint64]bool)            // live messages without one
-	defer func() { u.strike(ctx.Err() == nil && len(ahead) > 0) }()
+	defer func() { u.strike(byBroker(ended) && len(ahead) > 0) }()
 	for asked := false; ; {
 		if err := u.fill(ctx, l); err != nil {
 			return err

@@ -23,8 +23,8 @@ type Settings struct {
 
 // Revocation takes back tokens: the one with an id, those of a login session,
 // those of a person, then only the ones issued before a time if it is set, or
-// those of a terminal, by its serial. Exactly one of the four is set. A JSON
-// string is a token's id.
+// those of a terminal, by its serial or the back-end's id. Exactly one of the
+// four is set. A JSON string is a token's id.
 type Revocation struct {
 	Token   string    `json:"jti"`
 	Session string    `json:"sid"`
@@ -63,57 +63,83 @@ func (r *Revocation) UnmarshalJSON(raw []byte) error {
 }
 
 // parseSettings leaves out members that it does not know: unlike those of a
-// broadcast they cannot change what the known ones mean.
-func parseSettings(raw []byte) (Settings, *unreadable) {
-	var s struct {
+// broadcast they cannot change what the known ones mean. Entries of revoked that
+// cannot be read are left out, too, and say in unfit why: they are not to hold up
+// the others.
+func parseSettings(raw []byte) (s Settings, bad *unreadable, unfit error) {
+	var all struct {
 		Settings
-		Version *uint64 `json:"version"`
+		Version *uint64           `json:"version"`
+		Revoked []json.RawMessage `json:"revoked"`
 	}
 	if !utf8.Valid(raw) {
-		return Settings{}, unread("not_json", "not valid UTF-8")
+		return Settings{}, unread("not_json", "not valid UTF-8"), nil
 	}
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err := json.Unmarshal(raw, &all); err != nil {
 		code := "bad_config"
 		if _, syntax := errors.AsType[*json.SyntaxError](err); syntax {
 			code = "not_json"
 		}
-		return Settings{}, unread(code, "%v", err)
+		return Settings{}, unread(code, "%v", err), nil
 	}
-	if s.Version == nil {
-		return Settings{}, unread("bad_config", "no version")
+	if all.Version == nil {
+		return Settings{}, unread("bad_config", "no version"), nil
 	}
-	s.Settings.Version = *s.Version
-	return s.Settings, nil
+	s = all.Settings
+	s.Version = *all.Version
+	for i, entry := range all.Revoked {
+		var r Revocation
+		if err := json.Unmarshal(entry, &r); err != nil {
+			unfit = errors.Join(unfit, fmt.Errorf("revoked %d: %w", i, err))
+			continue
+		}
+		s.Revoked = append(s.Revoked, r)
+	}
+	return s, nil, unfit
 }
 
 // config keeps a configuration, if it is newer than the one in force, and then
-// puts it in force.
+// puts it in force. Keys and revocations that cannot be used hold up nothing else
+// of it: what it takes back must end, and whom the keys in force let in is to go on
+// working.
 func (d *downlink) config(ctx context.Context, raw []byte) (*unreadable, error) {
-	s, bad := parseSettings(raw)
+	s, bad, unfit := parseSettings(raw)
 	if bad != nil {
 		return bad, nil
 	}
-	if have := d.u.Status().Config; have != nil && s.Version <= have.Version {
+	have := d.u.Status().Config
+	if have != nil && s.Version < have.Version {
 		return nil, nil
 	}
-	apply, err := d.u.box.Configure(s)
+	if unfit != nil {
+		bad = unread("bad_revoked", "the rest is in force: %v", unfit)
+	}
+	apply, err := d.u.box.Configure(&s, d.u.jwks)
 	if err != nil {
-		return unread("bad_config", "%v", err), nil
+		err = errors.Join(err, unfit)
+		bad = unread("bad_keys", "the rest is in force, with the keys that were under these names before: %v", err)
+		if raw, err = json.Marshal(s); err != nil {
+			return unread("bad_config", "%v", err), nil
+		}
+	}
+	if have != nil && s.Version == have.Version {
+		return bad, nil // it is in force; also after a restart the back-end is told what of it is not
 	}
 	// Commit point. After a crash before it the broker sends the message again;
 	// after it the next start puts it in force.
 	if err := d.persist(ctx, "configuration", func() error {
-		return d.u.notes.Put(ConfigSpace, map[string][]byte{ConfigKey: raw})
+		return d.u.notes.Put(configSpace, map[string][]byte{configKey: raw})
 	}); err != nil {
 		return nil, err
 	}
 	d.u.configured(s, apply)
 	d.u.log.Info("configuration of the cloud in force", "version", s.Version, "venue", s.VenueStatus, "revoked", len(s.Revoked))
-	return nil, nil
+	return bad, nil
 }
 
 func (u *Uplink) configured(s Settings, apply func()) {
 	apply()
+	u.jwks = s.JWKS
 	u.tell(func(st *Status) {
 		st.Config = &ConfigMark{Version: s.Version, VenueStatus: s.VenueStatus, At: now()}
 	})
@@ -122,8 +148,8 @@ func (u *Uplink) configured(s Settings, apply func()) {
 // recallConfig puts the configuration on disk in force. One that cannot be used
 // is as good as none: the broker holds it and sends it at the next connect.
 func (u *Uplink) recallConfig() error {
-	all, err := u.notes.All(ConfigSpace)
-	raw, kept := all[ConfigKey]
+	all, err := u.notes.All(configSpace)
+	raw, kept := all[configKey]
 	switch {
 	case err != nil && all == nil:
 		return fmt.Errorf("read configuration of the cloud: %w", err)
@@ -133,14 +159,18 @@ func (u *Uplink) recallConfig() error {
 	case !kept:
 		return nil
 	}
-	s, bad := parseSettings(raw)
+	s, bad, unfit := parseSettings(raw)
 	if bad != nil {
 		u.log.Error("configuration of the cloud cannot be used", "err", bad)
 		return nil
 	}
-	apply, err := u.box.Configure(s)
+	if unfit != nil {
+		u.log.Warn("configuration of the cloud is in force in part", "err", unfit)
+	}
+	apply, err := u.box.Configure(&s, nil)
 	if err != nil {
-		u.log.Error("configuration of the cloud cannot be used", "err", err)
+		u.log.Error("configuration of the cloud cannot be used as a whole", "err", err)
+		apply() // what can be, until the broker has sent its own
 		return nil
 	}
 	u.configured(s, apply)

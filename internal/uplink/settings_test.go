@@ -17,7 +17,7 @@ func TestConfigOfTheCloud(t *testing.T) {
 	u := newUplinkOf(t, box, j, w.url(), nil)
 	stop := running(t, "uplink", u.Run)
 	online(t, u)
-	kept := func() string { all, _ := j.All(ConfigSpace); return string(all[ConfigKey]) }
+	kept := func() string { all, _ := j.All(configSpace); return string(all[configKey]) }
 	send := func(body string) { // and wait until it is worked off
 		t.Helper()
 		n := u.Status().Broadcasts
@@ -41,13 +41,28 @@ func TestConfigOfTheCloud(t *testing.T) {
 	if u.Status().Rejected != 0 {
 		t.Error("an older configuration is no fault")
 	}
-	box.refuse = errors.New("key k1: too short")
-	bad := `{"version":3,"venueStatus":"CLOSED","jwks":{}}`
-	send(bad)
-	if st := u.Status(); st.Rejected != 1 || st.RejectedFor != "bad_config: key k1: too short" || st.Config.Version != 2 || kept() != second || box.settings().Version != 2 {
-		t.Errorf("status %+v, on disk %s", st, kept())
+	if kept() != second {
+		t.Errorf("on disk %s", kept())
 	}
-	// It is retained, and refused once.
+
+	// Keys that cannot be used hold up nothing else, and the back-end is told.
+	box.refuse = errors.New("key k1: too short")
+	send(`{"version":3,"venueStatus":"CLOSED","jwks":{"keys":7},"revoked":["t1",{"device":"d1"}]}`)
+	inForce := func(box *till, u *Uplink) {
+		t.Helper()
+		s := box.settings()
+		if s.Version != 3 || s.VenueStatus != "CLOSED" || string(s.JWKS) != `{"keys":[]}` || len(s.Revoked) != 2 || s.Revoked[1] != (Revocation{Device: "d1"}) || u.Status().Config.Version != 3 {
+			t.Errorf("in force: %+v", s)
+		}
+	}
+	inForce(box, u)
+	if st := u.Status(); st.Rejected != 1 || !strings.HasPrefix(st.RejectedFor, "bad_keys: ") || !strings.HasSuffix(st.RejectedFor, ": key k1: too short") {
+		t.Errorf("status %+v", st)
+	}
+	rebooted := &till{}
+	u2 := newUplinkOf(t, rebooted, j, "tcp://127.0.0.1:1", nil)
+	inForce(rebooted, u2)
+	// It is retained, and told of once.
 	for i := range 3 {
 		w.cut()
 		until(t, "online again", func() bool { st := u.Status(); return int(st.Connects) == i+2 && st.State == Online })
@@ -59,8 +74,26 @@ func TestConfigOfTheCloud(t *testing.T) {
 		t.Errorf("%d rejected", n)
 	}
 	box.refuse = nil
-	send(`{"version":4,"venueStatus":"SUSPENDED"}`)
-	if s := box.settings(); s.Version != 4 || s.JWKS != nil || s.Revoked != nil {
+
+	// Nor does an entry that cannot be read hold up the other revocations.
+	send(`{"version":3,"revoked":["of an older one"]}`)
+	send(`{"version":4,"revoked":["t1",{"sub":"u1","after":"2026-11-23T10:00:00Z"},{"device":"d2"}]}`)
+	spared := func(box *till) {
+		t.Helper()
+		if s := box.settings(); s.Version != 4 || len(s.Revoked) != 2 || s.Revoked[0] != (Revocation{Token: "t1"}) || s.Revoked[1] != (Revocation{Device: "d2"}) {
+			t.Errorf("in force: %+v", s)
+		}
+	}
+	spared(box)
+	if st := u.Status(); !strings.HasPrefix(st.RejectedFor, "bad_revoked: the rest is in force: revoked 1: ") {
+		t.Errorf("status %+v", st)
+	}
+	rebooted = &till{}
+	newUplinkOf(t, rebooted, j, "tcp://127.0.0.1:1", nil)
+	spared(rebooted)
+
+	send(`{"version":5,"venueStatus":"SUSPENDED"}`)
+	if s := box.settings(); s.Version != 5 || s.JWKS != nil || s.Revoked != nil {
 		t.Errorf("in force: %+v", s)
 	}
 	stop()
@@ -68,21 +101,21 @@ func TestConfigOfTheCloud(t *testing.T) {
 	// In force again before there is a link.
 	later := &till{}
 	u = newUplinkOf(t, later, j, "tcp://127.0.0.1:1", nil)
-	if s := later.settings(); s.Version != 4 || s.VenueStatus != "SUSPENDED" || u.Status().Config.Version != 4 {
+	if s := later.settings(); s.Version != 5 || s.VenueStatus != "SUSPENDED" || u.Status().Config.Version != 5 {
 		t.Errorf("after a restart: %+v", s)
 	}
 
 	// Retained: a box that connects later gets it.
 	fresh := &till{}
 	running(t, "uplink", newUplinkOf(t, fresh, newMemory(), broker, nil).Run)
-	until(t, "retained config", func() bool { return fresh.settings().Version == 4 })
+	until(t, "retained config", func() bool { return fresh.settings().Version == 5 })
 }
 
 // What an older version kept, or a disk damaged, is no reason not to start.
 func TestConfigOnDiskCannotBeUsed(t *testing.T) {
 	for _, raw := range []string{``, `{`, `{}`, `{"version":1,"revoked":7}`} {
 		j := newMemory()
-		if err := j.Put(ConfigSpace, map[string][]byte{ConfigKey: []byte(raw)}); err != nil {
+		if err := j.Put(configSpace, map[string][]byte{configKey: []byte(raw)}); err != nil {
 			t.Fatal(err)
 		}
 		u, err := New(Config{Brokers: []string{"tcp://127.0.0.1:1"}, Venue: "v1", Box: "b1"}, j, j, j, &till{}, quietLog())

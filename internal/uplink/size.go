@@ -33,9 +33,8 @@ type sizes struct {
 	// Of one that lets messages fall; Backend only.
 	guessed bool      // ceiling was lowered without proof
 	silent  int       // rewinds in a row without a word of the back-end
-	about   *batch    // what the control was sent behind; nil: it was not sent
-	wants   bool      // the control is to be sent
-	control event.Seq // an event that the back-end has; it answers that with how far it is
+	about   *batch    // what the control is sent behind; nil: none is
+	control event.Seq // an event that the back-end has; it answers that with how far it is. Zero: not sent yet
 	missed  *batch    // what it has then proved not to have
 	holes   int       // how often, on this link, without progress
 }
@@ -44,13 +43,12 @@ type sizes struct {
 func (s *sizes) fresh() {
 	s.steady = false
 	s.silent, s.holes = 0, 0
-	s.about, s.wants, s.missed = nil, false, nil
+	s.about, s.missed = nil, nil
 }
 
 // heard notes progress by the back-end's word.
 func (s *sizes) heard() {
-	s.silent, s.holes = 0, 0
-	s.about, s.wants = nil, false
+	s.silent, s.holes, s.about = 0, 0, nil
 	if s.guessed { // it was away; with what it took now, it can be asked
 		s.ceiling, s.guessed = maxBatchBytes, false
 	}
@@ -76,9 +74,9 @@ func (s *sizes) lower(refused int) { s.ceiling = max(min(s.ceiling, refused/2), 
 // was sent before.
 func (s *sender) goesUnheard() {
 	s.silent++
-	s.about, s.wants = nil, false
+	s.about = nil
 	if s.silent > 1 && len(s.flight) == 1 && s.flight[0].raw > small {
-		s.about, s.wants, s.control = s.flight[0], true, 0
+		s.about, s.control = s.flight[0], 0
 	}
 }
 
@@ -190,21 +188,22 @@ func (u *Uplink) sendControl(l *link) (n uint64, at place, err error) {
 // if that is due.
 func (u *Uplink) askAgain(l *link) error {
 	s := u.sender
-	if !s.wants {
+	b := s.about
+	if b == nil || s.control > 0 {
 		return nil
 	}
-	s.wants = false
 	_, at, err := u.sendControl(l)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if at.epoch == s.about.epoch {
+	case at.epoch == b.epoch:
 		s.control = at.seq
-	}
-	if b := s.about; s.control == 0 && !b.alone {
+		return nil
+	case !b.alone:
 		s.lower(b.raw) // there is nothing to ask with yet
 		s.guessed, u.trial.lowered = true, time.Now()
 	}
+	s.about = nil
 	return nil
 }
 
@@ -310,13 +309,18 @@ func (u *Uplink) judge(err error, now time.Time) error {
 }
 
 // risking reports whether a message is open that may end the link: it is to be
-// the only one.
+// the only one. One that was confirmed long ago will not: see judge. It waits for
+// the back-end, which may be away for days.
 func (u *Uplink) risking() bool {
 	s := u.sender
 	if u.replay != nil {
 		s = u.replay
 	}
-	return s.doubts() && len(s.flight) > 0 && s.flight[0].raw > small
+	if !s.doubts() || len(s.flight) == 0 || s.flight[0].raw <= small {
+		return false
+	}
+	acked := s.flight[0].acked
+	return acked.IsZero() || steadier*3*time.Since(acked) < u.trial.calm
 }
 
 // unheard deals with a batch that the back-end has proved not to have got.
@@ -342,6 +346,14 @@ func (u *Uplink) unheard(b *batch, now time.Time) error {
 	s.heard()
 	s.rewind()
 	return nil
+}
+
+// unsent notes that an event, which is about to be parked, may never have been
+// sent from its place.
+func (p *parking) unsent(s event.Seq) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.neverSent(s)
 }
 
 // parkUnsent takes the one event of a batch out of the line.

@@ -58,6 +58,7 @@ func (m *mosquitto) relimit(was, now string) {
 // of the box too; all else arrives, in batches that it takes. When the broker
 // takes more, so does what was kept aside.
 func TestTooLargeForTheBroker(t *testing.T) {
+	t.Parallel()
 	const cuts, drops = "max_packet_size 20000\n", "message_size_limit 20000\n"
 	for name, c := range map[string]struct {
 		limit string
@@ -69,6 +70,7 @@ func TestTooLargeForTheBroker(t *testing.T) {
 		"the broker does both, backend":     {drops, Backend},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if testing.Short() && c.mode == Backend && c.limit == drops {
 				t.Skip("much like the others")
 			}
@@ -139,6 +141,7 @@ func TestTooLargeForTheBroker(t *testing.T) {
 // A network that ends links at any moment parks nothing, however large the
 // events are and however long they take.
 func TestFlakyNetworkParksNothing(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("loses a hundred links")
 	}
@@ -152,6 +155,7 @@ func TestFlakyNetworkParksNothing(t *testing.T) {
 		"nor for the back-end long": {Backend, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			broker := startBroker(t, "127.0.0.1:0")
 			backend := startBackend(t, broker.URL(), false)
 			j := newMemory()
@@ -349,4 +353,22 @@ func TestAbsenceAtFirstKeepsNoMessageSmall(t *testing.T) {
 	if got := u.sender.ceiling; got != maxBatchBytes {
 		t.Errorf("messages have at most %d bytes", got)
 	}
+}
+
+// While what may have ended a link is with a broker that has confirmed it, and the
+// back-end that is to take it is away, commands are answered and alerts arrive.
+func TestWhatWaitsForTheBackEndHoldsUpNothingElse(t *testing.T) {
+	broker := startBroker(t, "127.0.0.1:0")
+	heard := listen(t, broker.URL())
+	w := newWire(t, broker.URL())
+	j := newMemory()
+	sized(t, j, "o1", 1, 60_000)
+	u := newUplink(t, j, w.url(), impatient(Backend))
+	running(t, "uplink", u.Run)
+	until(t, "it is sent", func() bool { return u.Status().Sent == 1 })
+	w.cut()
+	until(t, "it is sent again", func() bool { st := u.Status(); return st.Connects > 1 && st.State == Online && st.Resent > 0 })
+	ask(t, broker.URL(), heard, `{"id":"c1","type":"status.report"}`)
+	say(t, broker.URL(), "/broadcasts", false, `{"id":"b1","event":"menu_updated","payload":{}}`)
+	until(t, "the alert is here", func() bool { return u.Status().Broadcasts == 1 })
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -89,6 +90,7 @@ type Uplink struct {
 	noted   *Mark // the last broadcast as it is on disk
 	inbox   *inbox
 	refused map[string][sha256.Size]byte // the retained message refused last, by topic
+	jwks    json.RawMessage              // the cloud's keys that are in force
 
 	parking  *parking
 	settling sync.Mutex // one decision of an operator at a time
@@ -246,7 +248,11 @@ func (u *Uplink) round(parent context.Context) error {
 		l, err := u.dialer.dial(ctx, broker, []byte(will), u.log, d.receive)
 		if err == nil {
 			d.link = l
-			return u.serve(parent, ctx, l, d, broker.Host)
+			err = u.serve(parent, ctx, l, d, broker.Host)
+			if err != nil && ctx.Err() != nil {
+				return context.Cause(ctx) // what ended the link, not what noticed it first
+			}
+			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

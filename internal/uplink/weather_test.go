@@ -20,8 +20,7 @@ import (
 // is our own: toxiproxy (v2.5.0) knows no MQTT, so it cannot deliver a packet and
 // drop the answer to it, and brings a web server, a logger and a metrics library.
 type weather struct {
-	net.Listener
-	to string
+	between
 
 	latency, jitter time.Duration
 	rate            int         // bytes per second and direction; 0: as fast as it goes
@@ -33,63 +32,25 @@ type weather struct {
 	// not delivered, and the connection is reset.
 	drop func(kind byte) bool
 
-	mu   sync.Mutex
-	open map[net.Conn]bool
-	done chan struct{}
-	all  sync.WaitGroup
+	done chan struct{} // closed at the end of the test
 }
 
 func newWeather(t *testing.T, broker string, change func(*weather)) *weather {
 	t.Helper()
-	w := &weather{to: strings.TrimPrefix(broker, "tcp://"), open: map[net.Conn]bool{}, done: make(chan struct{})}
+	w := &weather{done: make(chan struct{})}
 	change(w)
 	small := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { // a line holds little; a kernel on loopback megabytes
 			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
 		})
 	}}
-	var err error
-	if w.Listener, err = small.Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
+	l, err := small.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	w.all.Go(func() {
-		for {
-			box, err := w.Accept()
-			if err != nil {
-				return
-			}
-			broker, err := net.Dial("tcp", w.to)
-			if err != nil {
-				_ = box.Close()
-				continue
-			}
-			w.mu.Lock()
-			w.open[box], w.open[broker] = true, true
-			w.mu.Unlock()
-			w.all.Go(func() { w.carry(box, broker, nil) })
-			w.all.Go(func() { w.carry(broker, box, w.drop) })
-		}
-	})
-	t.Cleanup(func() {
-		close(w.done)
-		_ = w.Close()
-		w.reset()
-		w.all.Wait()
-	})
+	w.serve(t, l, broker, func(box, broker net.Conn) { w.carry(box, broker, nil) }, func(broker, box net.Conn) { w.carry(broker, box, w.drop) })
+	t.Cleanup(func() { close(w.done) }) // before the one of serve, which joins
 	return w
-}
-
-func (w *weather) url() string { return "tcp://" + w.Addr().String() }
-
-// reset ends all connections as a router that forgot them does.
-func (w *weather) reset() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.open {
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_ = c.Close()
-		delete(w.open, c)
-	}
 }
 
 func (w *weather) wait(d time.Duration) bool {
@@ -376,5 +337,19 @@ func TestLiveness(t *testing.T) {
 		if died != c.dead {
 			t.Errorf("%s: dead at second %d, want %d", name, died, c.dead)
 		}
+	}
+}
+
+// A silence is as long as it is, wherever the system's clock is set meanwhile.
+func TestSilenceIsNotByTheWallClock(t *testing.T) {
+	near, far := net.Pipe()
+	defer func() { _ = far.Close() }()
+	p := newPipe(near)
+	go func() { _, _ = far.Write([]byte{1}) }()
+	if _, err := p.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if at := p.lastHeard(); !strings.Contains(at.String(), " m=") || at.Before(p.opened) || at.After(time.Now()) {
+		t.Errorf("heard at %s", at)
 	}
 }

@@ -11,10 +11,69 @@ import (
 	"testing"
 )
 
-// wire is a TCP proxy between box and broker that can do what networks do.
-type wire struct {
+// between stands between box and broker.
+type between struct {
 	net.Listener
-	to string
+
+	mu   sync.Mutex
+	open map[net.Conn]bool
+	all  sync.WaitGroup
+}
+
+// serve has up and down carry what the box and the broker say, each connection
+// on goroutines of its own, until the end of the test.
+func (b *between) serve(t *testing.T, l net.Listener, broker string, up, down func(from, to net.Conn)) {
+	b.Listener, b.open = l, map[net.Conn]bool{}
+	b.all.Go(func() {
+		for {
+			box, err := l.Accept()
+			if err != nil {
+				return
+			}
+			broker, err := net.Dial("tcp", strings.TrimPrefix(broker, "tcp://"))
+			if err != nil {
+				_ = box.Close()
+				continue
+			}
+			b.mu.Lock()
+			b.open[box], b.open[broker] = true, true
+			b.mu.Unlock()
+			b.all.Go(func() { up(box, broker) })
+			b.all.Go(func() { down(broker, box) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		b.cut()
+		b.all.Wait()
+	})
+}
+
+func (b *between) url() string { return "tcp://" + b.Addr().String() }
+
+// cut closes all connections.
+func (b *between) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.open {
+		_ = c.Close()
+		delete(b.open, c)
+	}
+}
+
+// reset ends all connections as a router that forgot them does.
+func (b *between) reset() {
+	b.mu.Lock()
+	for c := range b.open {
+		_ = c.(*net.TCPConn).SetLinger(0)
+	}
+	b.mu.Unlock()
+	b.cut()
+}
+
+// wire is a TCP proxy that can do what networks do to MQTT packets.
+type wire struct {
+	between
 
 	swallow atomic.Bool                       // drop the broker's PUBACKs
 	hold    atomic.Bool                       // let nothing through, silently
@@ -22,10 +81,6 @@ type wire struct {
 
 	forbid string       // ends a connection on which the box says this; set before use
 	ended  atomic.Int64 // times it did
-
-	mu    sync.Mutex
-	pairs map[net.Conn]net.Conn
-	all   sync.WaitGroup
 }
 
 func newWire(t *testing.T, broker string) *wire {
@@ -34,46 +89,9 @@ func newWire(t *testing.T, broker string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{Listener: l, to: strings.TrimPrefix(broker, "tcp://"), pairs: map[net.Conn]net.Conn{}}
-	w.all.Go(w.accept)
-	t.Cleanup(func() {
-		_ = l.Close()
-		w.cut()
-		w.all.Wait()
-	})
+	w := &wire{}
+	w.serve(t, l, broker, w.up, w.down)
 	return w
-}
-
-func (w *wire) url() string { return "tcp://" + w.Addr().String() }
-
-// cut closes all connections through the wire.
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for a, b := range w.pairs {
-		_ = a.Close()
-		_ = b.Close()
-		delete(w.pairs, a)
-	}
-}
-
-func (w *wire) accept() {
-	for {
-		box, err := w.Accept()
-		if err != nil {
-			return
-		}
-		broker, err := net.Dial("tcp", w.to)
-		if err != nil {
-			_ = box.Close()
-			continue
-		}
-		w.mu.Lock()
-		w.pairs[box] = broker
-		w.mu.Unlock()
-		w.all.Go(func() { w.up(box, broker) })
-		w.all.Go(func() { w.down(broker, box) })
-	}
 }
 
 func (w *wire) up(box, broker net.Conn) {

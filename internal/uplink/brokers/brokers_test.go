@@ -10,6 +10,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/boxtest"
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 	"github.com/avoqado/avoqado-edge/internal/uplink/brokers"
 )
@@ -76,7 +77,7 @@ func startRabbitMQ(t *testing.T) (*rig, []fault) {
 	m := brokers.StartRabbitMQ(t)
 	r := newRig(t, m)
 	access := m.AMQP(brokers.Backend)
-	r.backend = brokers.NewAMQPBackend(access, r.store, testLog(t))
+	r.backend = brokers.NewAMQPBackend(access, r.store, testpart.Log(t))
 	r.say = func(topic, body string) {
 		r.t.Helper()
 		r.must(brokers.PublishAMQP(r.context(), access, topic, []byte(body)))
@@ -141,13 +142,13 @@ func drain(r *rig, faults []fault) {
 	for _, f := range faults {
 		began := time.Now()
 		r.uplink.Interrupt(time.Hour)
-		brokers.Until(r.t, "the outage begins", func() bool { return r.uplink.Status().State == uplink.Offline })
+		testpart.Until(r.t, "the outage begins", func() bool { return r.uplink.Status().State == uplink.Offline })
 		r.fill(part)
 		reached := r.gate.close(part / 2)
 		r.uplink.Interrupt(0)
 		select {
 		case <-reached:
-		case <-time.After(brokers.Patience):
+		case <-time.After(testpart.Patience):
 			r.t.Fatalf("%s: nothing is sent: %+v", f.name, r.uplink.Status())
 		}
 		f.kill()
@@ -182,7 +183,7 @@ func compressed(r *rig) {
 	defer r.startBox()()
 	for range 3 {
 		r.uplink.Interrupt(time.Hour)
-		brokers.Until(r.t, "the outage begins", func() bool { return r.uplink.Status().State == uplink.Offline })
+		testpart.Until(r.t, "the outage begins", func() bool { return r.uplink.Status().State == uplink.Offline })
 		r.fill(n / 2)
 		r.uplink.Interrupt(0)
 		for range 10 {
@@ -198,8 +199,8 @@ func compressed(r *rig) {
 func (r *rig) drained(what string) {
 	r.t.Helper()
 	want := len(r.events(event.Terminal))
-	brokers.Until(r.t, what, func() bool { return r.count() >= want })
-	brokers.Until(r.t, what+", cursor", func() bool { return r.journal.Cursor("uplink") == r.journal.Stored() })
+	testpart.Until(r.t, what, func() bool { return r.count() >= want })
+	testpart.Until(r.t, what+", cursor", func() bool { return r.journal.Cursor("uplink") == r.journal.Stored() })
 }
 
 // check checks that the back-end has exactly the journal's events, once each, in

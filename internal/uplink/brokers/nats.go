@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // NATS is a cluster of three servers with JetStream and MQTT, each in a process
@@ -45,7 +48,7 @@ func StartNATS(t testing.TB) *NATS {
 	out, err := find.Output()
 	program := strings.TrimSpace(string(out))
 	if _, missing := os.Stat(program); err != nil || missing != nil {
-		skip(t, "nats-server is not built")
+		needs.Missing(t, "nats-server is not built")
 	}
 	n := &NATS{t: t, program: program, cert: newCertificate(t)}
 	addrs := freeAddrs(t, 4*natsNodes)
@@ -81,10 +84,10 @@ func (n *NATS) StartAll() {
 	}
 	for i, node := range n.nodes {
 		node.process.listening(node.mqtt)
-		Until(n.t, "a node is well", func() bool { return answersOK("http://" + node.health + "/healthz") })
+		testpart.Until(n.t, "a node is well", func() bool { return answersOK("http://" + node.health + "/healthz") })
 		// It says so before it finds the leaders that MQTT needs.
-		Until(n.t, "a node takes messages", func() bool {
-			ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		testpart.Until(n.t, "a node takes messages", func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), testpart.Patience)
 			defer cancel()
 			return cloud.Publish(ctx, n.access(i, Observer), "test/ready", false, []byte("x")) == nil
 		})
@@ -114,7 +117,7 @@ func ask(url string) (status int, body []byte) {
 func (n *NATS) Leader() int {
 	n.t.Helper()
 	leader := 0
-	Until(n.t, "the messages have a leader", func() bool {
+	testpart.Until(n.t, "the messages have a leader", func() bool {
 		for _, node := range n.nodes {
 			_, body := ask("http://" + node.health + "/jsz?acc=AVOQADO&streams=true")
 			var found struct {

@@ -12,11 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// Patience is how long a test waits for anything: long, since a machine may be
-// slow and busy.
-const Patience = 90 * time.Second
+	"github.com/avoqado/avoqado-edge/internal/testpart"
+)
 
 // process is a program that a test runs, in a process of its own.
 type process struct {
@@ -66,27 +64,11 @@ func (p *process) ended() bool {
 	}
 }
 
-// Until ends the test unless ok becomes true within [Patience].
-func Until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(Patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("not within %s: %s", Patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
 // listening waits until somebody listens at an address, and ends the test if the
 // program ends instead.
 func (p *process) listening(addr string) {
 	p.t.Helper()
-	Until(p.t, addr+" answers", func() bool {
+	testpart.Until(p.t, addr+" answers", func() bool {
 		if p.ended() {
 			p.t.Fatalf("%s ended", p.cmd.Path)
 		}
@@ -115,15 +97,6 @@ func freeAddrs(t testing.TB, n int) []string {
 }
 
 func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
-
-// skip skips a test for want of a program, or fails it where CI is set.
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s (scripts/setup installs it); CI skips nothing", why)
-	}
-	t.Skipf("SKIP: %s (scripts/setup installs it)", why)
-}
 
 // root returns a path inside the repository, wherever the test runs.
 func root(parts ...string) string {

@@ -13,6 +13,9 @@ import (
 	"testing"
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // The users of the sample files, and one of the tests that may do everything.
@@ -48,7 +51,7 @@ func StartRabbitMQ(t testing.TB) *RabbitMQ {
 	}
 	epmd, err := exec.LookPath("epmd")
 	if len(found) == 0 || err != nil {
-		skip(t, "rabbitmq-server is not installed")
+		needs.Missing(t, "rabbitmq-server is not installed")
 	}
 	slices.Sort(found)
 
@@ -121,7 +124,7 @@ func (r *RabbitMQ) Start() {
 	// It names its quorum queues in a file that it writes half a second later. One
 	// whose name a power cut took is there and takes nothing, for ever: no
 	// publisher is confirmed any more.
-	Until(r.t, "the queue of events has its name on disk", func() bool {
+	testpart.Until(r.t, "the queue of events has its name on disk", func() bool {
 		names, _ := filepath.Glob(filepath.Join(r.dir, "*", "quorum", "*", "names.dets"))
 		for _, path := range names {
 			raw, err := os.ReadFile(path)

@@ -2,6 +2,7 @@ package brokers_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 	"github.com/avoqado/avoqado-edge/internal/uplink/brokers"
 )
@@ -77,7 +79,7 @@ func newRig(t *testing.T, b broker) *rig {
 	store, err := cloud.OpenBackend(cloud.BackendConfig{
 		Access: b.Access(brokers.Backend), Path: filepath.Join(t.TempDir(), "backend.db"), Prefix: "avoqado/v1/venues/+",
 		IgnoreLive: true, // the total order is looked at
-	}, testLog(t))
+	}, testpart.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func (r *rig) must(err error) {
 }
 
 func (r *rig) context() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), brokers.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testpart.Patience)
 	r.t.Cleanup(cancel)
 	return ctx
 }
@@ -112,9 +114,9 @@ func (r *rig) context() context.Context {
 // startBackend runs the back-end until the end of the test.
 func (r *rig) startBackend() {
 	r.t.Helper()
-	running(r.t, "back-end", func(ctx context.Context) error { return r.backend.Run(ctx, r.gate.pass) })
+	testpart.Run(r.t, "back-end", func(ctx context.Context) error { return r.backend.Run(ctx, r.gate.pass) })
 	r.t.Cleanup(r.gate.open) // first: a back-end that is held would not end
-	brokers.Until(r.t, "back-end listens", r.backend.Online)
+	testpart.Until(r.t, "back-end listens", r.backend.Online)
 }
 
 // startBox runs a new uplink on the journal and returns when it is online.
@@ -125,17 +127,17 @@ func (r *rig) startBox() (stop func()) {
 		Venue: brokers.Venue, Box: brokers.Box, Version: "test",
 		RetryMin: 20 * time.Millisecond, RetryMax: time.Second, KeepAlive: 5 * time.Second, ConfirmWait: time.Second,
 		Compress: r.compress, Live: true,
-	}, r.journal, r.journal, r.journal, r.box, testLog(r.t))
+	}, r.journal, r.journal, r.journal, r.box, testpart.Log(r.t))
 	r.must(err)
 	r.uplink = u
-	stop = running(r.t, "uplink", u.Run)
+	stop = testpart.Run(r.t, "uplink", u.Run)
 	r.online()
 	return stop
 }
 
 func (r *rig) online() {
 	r.t.Helper()
-	brokers.Until(r.t, "the box is online", func() bool { return r.uplink.Status().State == uplink.Online })
+	testpart.Until(r.t, "the box is online", func() bool { return r.uplink.Status().State == uplink.Online })
 }
 
 func (r *rig) count() int {
@@ -181,11 +183,11 @@ func (r *rig) retained(topic string) string {
 			}
 		})
 	client := mqtt.NewClient(o)
-	if done := client.Connect(); !done.WaitTimeout(brokers.Patience) || done.Error() != nil {
+	if done := client.Connect(); !done.WaitTimeout(testpart.Patience) || done.Error() != nil {
 		return ""
 	}
 	defer client.Disconnect(100)
-	if done := client.Subscribe(topic, 1, nil); !done.WaitTimeout(brokers.Patience) || done.Error() != nil {
+	if done := client.Subscribe(topic, 1, nil); !done.WaitTimeout(testpart.Patience) || done.Error() != nil {
 		return ""
 	}
 	wait := time.NewTimer(time.Second) // there may be none
@@ -240,10 +242,41 @@ type till struct {
 	mu      sync.Mutex
 	level   slog.Level
 	inForce uplink.Settings
+	bundles int
+	held    chan struct{} // no bundle is finished until it is closed; nil: at once
 }
 
-func (b *till) Report() any    { return map[string]string{"report": "well"} }
-func (b *till) Diagnose() any  { return map[string]string{"diagnosis": "well"} }
+func (b *till) Report() any { return map[string]string{"report": "well"} }
+
+func (b *till) Diagnose(ctx context.Context, _ bool, _ int) (any, error) {
+	b.mu.Lock()
+	b.bundles++
+	held := b.held
+	b.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return map[string]string{"diagnosis": "well"}, nil
+}
+
+// hold lets no bundle be finished until release is called.
+func (b *till) hold() (release func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = make(chan struct{})
+	return sync.OnceFunc(func() { close(b.held) })
+}
+
+func (b *till) collections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bundles
+}
+
 func (b *till) Now() time.Time { return time.Now() }
 
 func (b *till) SetLogLevel(l slog.Level) {
@@ -252,11 +285,11 @@ func (b *till) SetLogLevel(l slog.Level) {
 	b.level = l
 }
 
-func (b *till) Configure(s uplink.Settings) (func(), error) {
+func (b *till) Configure(s *uplink.Settings, _ json.RawMessage) (func(), error) {
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.inForce = s
+		b.inForce = *s
 	}, nil
 }
 
@@ -278,7 +311,7 @@ func openJournal(t *testing.T) *journal.Journal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = j.Close() })
-	running(t, "journal", j.Run)
+	testpart.Run(t, "journal", j.Run)
 	return j
 }
 
@@ -306,52 +339,4 @@ func (r *rig) fill(n int) {
 		})
 	}
 	all.Wait()
-}
-
-// running starts a Run and returns what ends and joins it, which the end of the
-// test does if nobody did.
-func running(t *testing.T, name string, run func(ctx context.Context) error) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		case <-time.After(brokers.Patience):
-			t.Errorf("%s did not end within %s", name, brokers.Patience)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-// testLog shows what is logged with -v, and fails the test on an error: box and
-// back-end have no errors that a broker may cause, only links that are lost.
-func testLog(t *testing.T) *slog.Logger {
-	h := slog.DiscardHandler
-	if testing.Verbose() {
-		h = slog.NewTextHandler(t.Output(), nil)
-	}
-	return slog.New(strict{h, t})
-}
-
-type strict struct {
-	slog.Handler
-	t *testing.T
-}
-
-func (s strict) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelError || s.Handler.Enabled(ctx, l)
-}
-
-func (s strict) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelError {
-		s.t.Errorf("logged: %s", r.Message)
-	}
-	return s.Handler.Handle(ctx, r)
 }
