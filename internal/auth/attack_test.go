@@ -186,6 +186,8 @@ func TestAttacks(t *testing.T) {
 		{"expired at the leeway", ends("1795435170"), auth.ErrExpired},
 		{"exp 0", ends("0"), auth.ErrExpired},
 		{"exp negative", ends("-1"), auth.ErrExpired},
+		{"exp in the year 1, which Go takes for no time", ends("-62135596800"), auth.ErrExpired},
+		{"impersonation that ended in the year 1", claim("act", `{"expiresAt":-62135596800}`), auth.ErrExpired},
 		{"exp with a fraction", ends("1795438800.5"), nil},
 		{"exp overflows int64", ends("9223372036854775808"), auth.ErrFormat},
 		{"exp overflows a float", ends("1e999"), auth.ErrFormat},

@@ -108,27 +108,34 @@ type Config struct {
 	// must be the existing system's all the same (RFC 7519 §4.1.3).
 	Issuers, Audiences []string
 
-	Lease Lease
+	Lease   Lease
+	Logouts *Logouts // nil: they are remembered until the next start
 }
 
 // Verifier checks and makes tokens. All its methods may be called concurrently.
 type Verifier struct {
-	venue  string
-	secret []byte
-	leeway time.Duration
-	keys   jwt.VerificationKeySet
-	parser *jwt.Parser
-	now    func() time.Time
-	lease  Lease
-	policy atomic.Pointer[policy] // never nil
-
-	issuers, audiences []string
+	venue   string
+	leeway  time.Duration
+	parser  *jwt.Parser
+	now     func() time.Time
+	logouts *Logouts
+	rules   atomic.Pointer[rules]  // never nil
+	policy  atomic.Pointer[policy] // never nil
 
 	console [32]byte // signs what a console code gives, until the next start
 
 	mu      sync.Mutex      // guards below
 	sources map[string]Keys // replaced whole
 	missed  func()          // nil: nobody wants to know
+	alias   func(string) string
+}
+
+// rules are what of a Config may change while the box runs.
+type rules struct {
+	secret             []byte                 // signs; empty: there is none
+	secrets            jwt.VerificationKeySet // check
+	issuers, audiences []string
+	lease              Lease
 }
 
 // NewVerifier returns a verifier, or an error that names what is wrong with
@@ -141,30 +148,22 @@ func NewVerifier(c Config, now func() time.Time) (*Verifier, error) {
 	switch {
 	case c.Venue == "":
 		return nil, errors.New("verify tokens: no venue given")
-	case len(c.Secret) > 0 && len(c.Secret) < MinSecret:
-		return nil, fmt.Errorf("verify tokens: secret is %d bytes long, %d are needed", len(c.Secret), MinSecret)
-	case len(c.PreviousSecret) > 0 && len(c.PreviousSecret) < MinSecret:
-		return nil, fmt.Errorf("verify tokens: previous secret is %d bytes long, %d are needed", len(c.PreviousSecret), MinSecret)
 	case c.Leeway < 0 || c.Leeway > maxLeeway:
 		return nil, fmt.Errorf("verify tokens: leeway %s is not within 0s and %s", c.Leeway, maxLeeway)
-	case c.Lease.Grace < 0 || c.Lease.Grace > MaxGrace:
-		return nil, fmt.Errorf("verify tokens: grace %s is not within 0s and %s", c.Lease.Grace, MaxGrace)
-	case c.Lease.Role != "" && !c.Lease.Role.Known():
-		return nil, fmt.Errorf("verify tokens: role %q is unknown", c.Lease.Role)
 	case now == nil:
 		return nil, errors.New("verify tokens: no clock given")
 	}
-	v := &Verifier{
-		venue: c.Venue, secret: c.Secret, leeway: c.Leeway, now: now, lease: c.Lease,
-		issuers: c.Issuers, audiences: c.Audiences, sources: make(map[string]Keys),
+	r, err := newRules(c)
+	if err != nil {
+		return nil, err
 	}
+	if c.Logouts == nil {
+		c.Logouts = &Logouts{}
+	}
+	v := &Verifier{venue: c.Venue, leeway: c.Leeway, now: now, logouts: c.Logouts, sources: make(map[string]Keys)}
 	rand.Read(v.console[:])
+	v.rules.Store(r)
 	v.policy.Store(&policy{})
-	for _, secret := range [][]byte{c.Secret, c.PreviousSecret} {
-		if len(secret) > 0 {
-			v.keys.Keys = append(v.keys.Keys, secret)
-		}
-	}
 	v.parser = jwt.NewParser(
 		// Pinned, so that "none" gets nowhere. Which key an algorithm may be
 		// checked with is for key to say.
@@ -176,6 +175,39 @@ func NewVerifier(c Config, now func() time.Time) (*Verifier, error) {
 		// token made since.
 	)
 	return v, nil
+}
+
+func newRules(c Config) (*rules, error) {
+	switch {
+	case len(c.Secret) > 0 && len(c.Secret) < MinSecret:
+		return nil, fmt.Errorf("verify tokens: secret is %d bytes long, %d are needed", len(c.Secret), MinSecret)
+	case len(c.PreviousSecret) > 0 && len(c.PreviousSecret) < MinSecret:
+		return nil, fmt.Errorf("verify tokens: previous secret is %d bytes long, %d are needed", len(c.PreviousSecret), MinSecret)
+	case c.Lease.Grace < 0 || c.Lease.Grace > MaxGrace:
+		return nil, fmt.Errorf("verify tokens: grace %s is not within 0s and %s", c.Lease.Grace, MaxGrace)
+	case c.Lease.Role != "" && !c.Lease.Role.Known():
+		return nil, fmt.Errorf("verify tokens: role %q is unknown", c.Lease.Role)
+	}
+	r := &rules{secret: c.Secret, issuers: c.Issuers, audiences: c.Audiences, lease: c.Lease}
+	for _, secret := range [][]byte{c.Secret, c.PreviousSecret} {
+		if len(secret) > 0 {
+			r.secrets.Keys = append(r.secrets.Keys, secret)
+		}
+	}
+	return r, nil
+}
+
+// Change puts the secrets, issuers, audiences and the lease of c in the place of
+// those before; an error changes nothing. What else is in c is not looked at.
+// Tokens verified from now on are judged by it; who keeps sessions open verifies
+// theirs again.
+func (v *Verifier) Change(c Config) error {
+	r, err := newRules(c)
+	if err != nil {
+		return err
+	}
+	v.rules.Store(r)
+	return nil
 }
 
 // Verify returns the grant of a token. The error is a [*Refusal], whose text
@@ -191,21 +223,25 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 		return Grant{}, &Refusal{ErrFormat, err.Error()}
 	}
 	var c claims
-	read, err := v.parser.ParseWithClaims(token, &c, v.key)
+	r := v.rules.Load()
+	read, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.key(r, t) })
 	expired := errors.Is(err, jwt.ErrTokenExpired) // then the signature is good
 	if err != nil && (!expired || errors.Is(err, jwt.ErrTokenNotValidYet)) {
 		return Grant{}, &Refusal{ErrFormat, err.Error()}
 	}
-	g, refusal := v.judge(&c)
+	g, refusal := v.judge(r, &c)
+	if refusal == nil && v.logouts.has(token) {
+		refusal = &Refusal{ErrRevoked, "token was logged out"}
+	}
 	device := deviceOf(&c, token)
 	if expired {
 		// What else is wrong with it makes no difference to who must fetch a
 		// new one, and tells nobody what a lease would need.
-		until, leased := v.lease.until(&c, device, v.now())
+		until, leased := r.lease.until(&c, device, v.now())
 		if refusal != nil || !leased || read.Header["kid"] == consoleKey {
 			return Grant{}, &Refusal{ErrExpired, "token has expired"}
 		}
-		if less := Shrink(g.Role, v.lease.Role); less != g.Role {
+		if less := Shrink(g.Role, r.lease.Role); less != g.Role {
 			g.Role, g.Held = less, g.Role
 		}
 		g.Lease, g.Expires = until, until
@@ -214,20 +250,20 @@ func (v *Verifier) Verify(token string) (Grant, error) {
 	if refusal != nil {
 		return Grant{}, refusal
 	}
-	if v.lease.Known != nil {
-		v.lease.Known.remember(device)
+	if r.lease.Known != nil {
+		r.lease.Known.remember(device)
 	}
 	return g, nil
 }
 
 // judge returns the grant of claims whose signature is good, whatever the time
 // is.
-func (v *Verifier) judge(c *claims) (Grant, *Refusal) {
+func (v *Verifier) judge(r *rules, c *claims) (Grant, *Refusal) {
 	p := v.policy.Load()
 	if problems := c.refusals(); len(problems) > 0 {
 		return Grant{}, &Refusal{ErrFormat, problems[0].Error()}
 	}
-	if why := v.foreign(c); why != "" {
+	if why := r.foreign(c); why != "" {
 		return Grant{}, &Refusal{ErrFormat, why}
 	}
 	if c.Venue != v.venue {
@@ -235,7 +271,7 @@ func (v *Verifier) judge(c *claims) (Grant, *Refusal) {
 		// also for SUPERADMIN: a box serves its own venue alone.
 		return Grant{}, &Refusal{ErrVenue, "token is for another venue"}
 	}
-	if what := p.revokes(c); what != "" {
+	if what := p.revokes(c, v.knownAs()); what != "" {
 		return Grant{}, &Refusal{ErrRevoked, what + " is revoked"}
 	}
 	if !p.operational() && event.Role(c.Role) != event.SuperAdmin {
@@ -250,11 +286,11 @@ func (v *Verifier) judge(c *claims) (Grant, *Refusal) {
 
 // foreign says why a token was not made by or for whom it must be, empty if it
 // was.
-func (v *Verifier) foreign(c *claims) string {
-	if len(v.issuers) > 0 && !slices.Contains(v.issuers, c.Issuer) {
+func (r *rules) foreign(c *claims) string {
+	if len(r.issuers) > 0 && !slices.Contains(r.issuers, c.Issuer) {
 		return "token is of another issuer"
 	}
-	meant := v.audiences
+	meant := r.audiences
 	if len(meant) == 0 {
 		if len(c.Audience) == 0 {
 			return ""
@@ -274,7 +310,8 @@ func (v *Verifier) Lapsed(g Grant) bool { return g.Expired(v.now()) }
 // Proven reports whether a terminal has shown a token that names it within the
 // last month. Safe concurrently.
 func (v *Verifier) Proven(serial string) bool {
-	return v.lease.Known != nil && v.lease.Known.seenWithin("terminal/"+NormaliseTerminal(serial), provenFor)
+	known := v.rules.Load().lease.Known
+	return known != nil && known.seenWithin("terminal/"+NormaliseTerminal(serial), provenFor)
 }
 
 // key returns what to check a signature with: the secrets for HS256 and for
@@ -282,7 +319,7 @@ func (v *Verifier) Proven(serial string) bool {
 // the token's kid that are for its algorithm. It also sees the header, whose
 // "crit" lists what a verifier must understand (RFC 7515 §4.1.11); this one
 // understands none of it, and looks at no key that a token brings along.
-func (v *Verifier) key(t *jwt.Token) (any, error) {
+func (v *Verifier) key(r *rules, t *jwt.Token) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("critical header is not supported")
 	}
@@ -292,10 +329,10 @@ func (v *Verifier) key(t *jwt.Token) (any, error) {
 		return v.publicKeys(kid, t.Method.Alg())
 	case kid == consoleKey:
 		return v.console[:], nil
-	case len(v.keys.Keys) == 0:
+	case len(r.secrets.Keys) == 0:
 		return nil, errors.New("there is no secret for HS256")
 	}
-	return v.keys, nil
+	return r.secrets, nil
 }
 
 // checkForm refuses what cannot be a token before anything is decoded. The
@@ -328,8 +365,9 @@ func (v *Verifier) Mint(g Grant, lifetime time.Duration) (string, error) {
 	if g.TokenID == "" {
 		g.TokenID = uuid.NewString()
 	}
+	secret := v.rules.Load().secret
 	switch {
-	case len(v.secret) == 0:
+	case len(secret) == 0:
 		return "", errors.New("mint token: there is no secret")
 	case g.Subject == "":
 		return "", errors.New("mint token: no subject given")
@@ -356,7 +394,7 @@ func (v *Verifier) Mint(g Grant, lifetime time.Duration) (string, error) {
 	if g.Session != "" {
 		set["sid"] = g.Session
 	}
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, set).SignedString(v.secret)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, set).SignedString(secret)
 	if err != nil {
 		return "", fmt.Errorf("mint token: %w", err)
 	}

@@ -279,3 +279,23 @@ func FuzzTokens(f *testing.F) {
 		_, _ = auth.Inspect(token) // must not panic
 	})
 }
+
+// TestLongTokens: what is longer than any token costs no parse, however good it is.
+func TestLongTokens(t *testing.T) {
+	v := verifier(t, auth.Config{})
+	padded := func(n int) string { return raw(header, with("pad", `"`+strings.Repeat("x", n)+`"`)) }
+	most := 0
+	for n := range auth.MaxToken {
+		if len(padded(n)) <= auth.MaxToken {
+			continue
+		}
+		most = n - 1
+		break
+	}
+	if _, err := v.Verify(padded(most)); err != nil {
+		t.Errorf("%d bytes: %v", len(padded(most)), err)
+	}
+	if _, err := v.Verify(padded(most + 1)); !errors.Is(err, auth.ErrFormat) {
+		t.Errorf("%d bytes: %v", len(padded(most+1)), err)
+	}
+}

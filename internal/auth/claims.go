@@ -32,8 +32,10 @@ type claims struct {
 	// Zero where the claim is absent.
 	Expires, NotBefore, IssuedAt time.Time
 
-	// Acting is when an impersonation ends; the token may say a later exp.
-	Acting time.Time
+	// Acting is when an impersonation ends; the token may say a later exp. One
+	// that does not say when is Impersonated all the same.
+	Acting       time.Time
+	Impersonated bool
 
 	problems []error
 }
@@ -65,7 +67,7 @@ func (c *claims) UnmarshalJSON(raw []byte) error {
 	c.Expires = c.seconds(o, "exp")
 	c.NotBefore = c.seconds(o, "nbf")
 	c.IssuedAt = c.seconds(o, "iat")
-	c.Acting = c.acting(o)
+	c.Impersonated, c.Acting = c.acting(o)
 	return nil
 }
 
@@ -111,7 +113,8 @@ func (c *claims) seconds(o event.Object, name string) time.Time {
 		c.wrong("claim %s is out of range", name)
 		return time.Time{}
 	}
-	return time.Unix(int64(math.Floor(f)), 0).UTC()
+	// What ended before 1970 has ended: the year 1 must not pass for no time at all.
+	return time.Unix(max(0, int64(math.Floor(f))), 0).UTC()
 }
 
 // audience returns aud, which RFC 7519 allows to be one string or several.
@@ -131,18 +134,19 @@ func (c *claims) audience(o event.Object) []string {
 	return several
 }
 
-// acting returns act.expiresAt, the end of an impersonation.
-func (c *claims) acting(o event.Object) time.Time {
+// acting reports whether somebody acts for another, and act.expiresAt, the end of
+// that.
+func (c *claims) acting(o event.Object) (is bool, end time.Time) {
 	raw := o.Raw("act")
 	if raw == nil || string(raw) == "null" {
-		return time.Time{}
+		return false, time.Time{}
 	}
 	act, err := event.ParseObject(raw)
 	if err != nil {
 		c.wrong("claim act is not an object")
-		return time.Time{}
+		return true, time.Time{}
 	}
-	return c.seconds(act, "expiresAt")
+	return true, c.seconds(act, "expiresAt")
 }
 
 // refusals returns everything that keeps the claims from being a grant. The

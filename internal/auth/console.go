@@ -25,12 +25,12 @@ func (v *Verifier) MintConsole(role event.Role, lifetime time.Duration) (string,
 	case lifetime < time.Second:
 		return "", errors.New("mint console token: lifetime is below 1s")
 	}
-	iss, aud := consoleKey, audience
-	if len(v.issuers) > 0 {
-		iss = v.issuers[0]
+	iss, aud, r := consoleKey, audience, v.rules.Load()
+	if len(r.issuers) > 0 {
+		iss = r.issuers[0]
 	}
-	if len(v.audiences) > 0 {
-		aud = v.audiences[0]
+	if len(r.audiences) > 0 {
+		aud = r.audiences[0]
 	}
 	now := v.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{

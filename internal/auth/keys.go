@@ -7,10 +7,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
@@ -42,6 +44,8 @@ type jwk struct {
 	Y         string `json:"y"`
 	D         string `json:"d"` // of a private key
 	K         string `json:"k"` // of a shared secret
+
+	Operations []string `json:"key_ops"` // nil: any
 }
 
 // ParseKeys reads a JWK set (RFC 7517). Keys for something else than RS256,
@@ -49,11 +53,72 @@ type jwk struct {
 // these and wrong, or a secret, fails the whole set. Nothing, or null, is no
 // keys.
 func ParseKeys(raw []byte) (Keys, error) {
+	list, err := readSet(raw)
+	if list == nil || err != nil {
+		return nil, err
+	}
+	keys := Keys{}
+	for i, one := range list {
+		if _, err := keys.add(i, one); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// MendKeys reads a JWK set of which some keys may be unusable: the error names
+// these, and under their kid the key of the set before stays, if it has one. Of a
+// set that is none, all of that stays. It also returns the set that the keys make,
+// which is raw if there is no error.
+func MendKeys(raw, before []byte) (keys Keys, set []byte, err error) {
+	keys, err = ParseKeys(raw)
+	if err == nil {
+		return keys, raw, nil
+	}
+	list, err := readSet(raw)
+	if err != nil {
+		keys, _ = ParseKeys(before)
+		return keys, before, err
+	}
+	had := map[string]json.RawMessage{}
+	known, _ := readSet(before) // one that cannot be read has none
+	for _, one := range known {
+		var j jwk
+		if json.Unmarshal(one, &j) == nil {
+			had[j.ID] = one
+		}
+	}
+	keys = Keys{}
+	good, stay := []json.RawMessage{}, []json.RawMessage{}
+	var problems []error
+	for i, one := range list {
+		kid, err := keys.add(i, one)
+		if err == nil {
+			good = append(good, one)
+			continue
+		}
+		problems = append(problems, err)
+		stay = append(stay, had[kid])
+	}
+	for i, one := range stay {
+		if one == nil {
+			continue
+		}
+		if _, err := keys.add(i, one); err == nil { // else the set has a good one of that kid
+			good = append(good, one)
+		}
+	}
+	set, err = json.Marshal(map[string]any{"keys": good})
+	return keys, set, errors.Join(append(problems, err)...)
+}
+
+// readSet returns the keys of a JWK set, nil if raw is nothing or null.
+func readSet(raw []byte) ([]json.RawMessage, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
 	var set struct {
-		Keys []jwk `json:"keys"`
+		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(raw, &set); err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
@@ -64,28 +129,35 @@ func ParseKeys(raw []byte) (Keys, error) {
 	case len(set.Keys) > maxKeys:
 		return nil, fmt.Errorf("read keys: %d are more than %d", len(set.Keys), maxKeys)
 	}
-	keys := Keys{}
-	for i := range set.Keys {
-		j := &set.Keys[i]
-		algorithm := j.algorithm()
-		switch {
-		case j.D != "" || j.K != "":
-			return nil, fmt.Errorf("key %q: it is a secret, and does not belong here", j.ID)
-		case algorithm == "", j.Use != "" && j.Use != "sig", j.Algorithm != "" && j.Algorithm != algorithm:
-			continue
-		case j.ID == "" || len(j.ID) > event.MaxKey:
-			return nil, fmt.Errorf("key %d: kid has %d bytes, not 1 to %d", i, len(j.ID), event.MaxKey)
-		}
-		if _, twice := keys[j.ID]; twice {
-			return nil, fmt.Errorf("key %q: it is there twice", j.ID)
-		}
-		public, err := j.public()
-		if err != nil {
-			return nil, fmt.Errorf("key %q: %w", j.ID, err)
-		}
-		keys[j.ID] = key{algorithm, public}
+	return set.Keys, nil
+}
+
+// add adds the key number i of a set, unless it is for something else, and
+// returns its kid. An error says why it cannot be used.
+func (k Keys) add(i int, raw []byte) (kid string, err error) {
+	var j jwk
+	if err := json.Unmarshal(raw, &j); err != nil {
+		return "", fmt.Errorf("key %d: %w", i, err)
 	}
-	return keys, nil
+	algorithm := j.algorithm()
+	switch {
+	case j.D != "" || j.K != "":
+		return j.ID, fmt.Errorf("key %q: it is a secret, and does not belong here", j.ID)
+	case algorithm == "", j.Use != "" && j.Use != "sig", j.Algorithm != "" && j.Algorithm != algorithm,
+		j.Operations != nil && !slices.Contains(j.Operations, "verify"):
+		return j.ID, nil
+	case j.ID == "" || len(j.ID) > event.MaxKey:
+		return "", fmt.Errorf("key %d: kid has %d bytes, not 1 to %d", i, len(j.ID), event.MaxKey)
+	}
+	if _, twice := k[j.ID]; twice {
+		return j.ID, fmt.Errorf("key %q: it is there twice", j.ID)
+	}
+	public, err := j.public()
+	if err != nil {
+		return j.ID, fmt.Errorf("key %q: %w", j.ID, err)
+	}
+	k[j.ID] = key{algorithm, public}
+	return j.ID, nil
 }
 
 // algorithm returns the only algorithm a key is used for, empty if none.
@@ -143,6 +215,28 @@ func (j *jwk) public() (crypto.PublicKey, error) {
 		if len(x) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("x has %d bytes, not %d", len(x), ed25519.PublicKeySize)
 		}
+		if anybodySigns(x) {
+			return nil, errors.New("x is a point of small order, for which anybody can sign")
+		}
 		return ed25519.PublicKey(x), nil
 	}
+}
+
+// anybodySigns reports whether an Ed25519 key is a point of small order: with it a
+// signature can be made that is good for one text in eight, or for all. There are
+// eight such points, on five heights y; 0 and 1 can also be written as p and p+1
+// (RFC 8032 §5.1.7 leaves this check to whoever takes keys).
+func anybodySigns(x []byte) bool {
+	y := slices.Clone(x)
+	y[31] &= 0x7f // the sign of the other coordinate
+	slices.Reverse(y)
+	return slices.Contains([]string{
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"0000000000000000000000000000000000000000000000000000000000000001",
+		"05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826",
+		"7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7",
+		"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffec",
+		"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed",
+		"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffee",
+	}, hex.EncodeToString(y))
 }

@@ -40,7 +40,7 @@ type Lease struct {
 // until returns when the lease on a token ends, and whether there is one now.
 // The end of an impersonation is meant: nothing is added to it.
 func (l Lease) until(c *claims, device string, now time.Time) (end time.Time, ok bool) {
-	if l.Grace <= 0 || l.Down == nil || l.Known == nil || !c.Acting.IsZero() || c.Expires.IsZero() {
+	if l.Grace <= 0 || l.Down == nil || l.Known == nil || c.Impersonated || c.Expires.IsZero() {
 		return time.Time{}, false
 	}
 	end = c.Expires.Add(l.Grace)
@@ -61,11 +61,17 @@ func Shrink(role, ceiling event.Role) event.Role {
 }
 
 // deviceOf names what a token is used on: the terminal it was issued to, else
-// the token itself, without its signature, which could be written in many ways.
+// the token itself.
 func deviceOf(c *claims, token string) string {
 	if serial := NormaliseTerminal(c.Terminal); serial != "" {
 		return "terminal/" + serial
 	}
+	return "token/" + digest(token)
+}
+
+// digest names a token, without its signature, which could be written in many
+// ways.
+func digest(token string) string {
 	sum := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
-	return "token/" + base64.RawURLEncoding.EncodeToString(sum[:])
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

@@ -109,6 +109,7 @@ func TestLease(t *testing.T) {
 		"a refresh token":           {token: claims(set("type", "refresh")), first: good, at: end.Add(time.Hour), want: auth.ErrExpired},
 		"another audience":          {token: claims(set("aud", "bank")), first: good, at: end.Add(time.Hour), want: auth.ErrExpired},
 		"an impersonation":          {token: claims(set("act", map[string]any{"expiresAt": end.Unix()})), at: end.Add(time.Hour), want: auth.ErrExpired},
+		"an impersonation, no end":  {token: claims(set("act", map[string]any{"sub": "boss"})), at: end.Add(time.Hour), want: auth.ErrExpired},
 		"the device is revoked":     {at: end.Add(time.Hour), policy: auth.Policy{Revoked: []auth.Revocation{{Device: "AVQD-2841548417"}}}, want: auth.ErrExpired},
 		"the person is revoked":     {at: end.Add(time.Hour), policy: auth.Policy{Revoked: []auth.Revocation{{Subject: "staff_1"}}}, want: auth.ErrExpired},
 		"the venue is suspended":    {at: end.Add(time.Hour), policy: auth.Policy{VenueStatus: "SUSPENDED"}, want: auth.ErrExpired},

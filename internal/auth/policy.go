@@ -28,8 +28,9 @@ type Revocation struct {
 	Session string // sid
 	Subject string // sub
 
-	// Device is a terminal's serial, in any spelling. It also keeps out who
-	// says to be that terminal with a token that names none.
+	// Device is a terminal's serial, in any spelling, or its other id; see
+	// [Verifier.KnownAs]. It also keeps out who says to be that terminal with a
+	// token that names none.
 	Device string
 
 	// Before spares a person's tokens that were issued at or after it, so that
@@ -83,7 +84,7 @@ func (p *policy) operational() bool {
 }
 
 // revokes returns what of a token is revoked, empty if nothing is.
-func (p *policy) revokes(c *claims) string {
+func (p *policy) revokes(c *claims, alias func(string) string) string {
 	switch before, some := p.subjects[c.Subject]; {
 	case p.tokens[c.TokenID]:
 		return "token"
@@ -91,7 +92,7 @@ func (p *policy) revokes(c *claims) string {
 		return "session"
 	case p.everything[c.Subject]:
 		return "subject"
-	case p.devices[NormaliseTerminal(c.Terminal)]:
+	case p.revokesDevice(c.Terminal, alias):
 		return "device"
 	case some && (c.IssuedAt.IsZero() || c.IssuedAt.Before(before)):
 		return "subject"
@@ -99,10 +100,34 @@ func (p *policy) revokes(c *claims) string {
 	return ""
 }
 
+// revokesDevice asks for the other id at each look: it may be learnt later.
+func (p *policy) revokesDevice(serial string, alias func(string) string) bool {
+	if len(p.devices) == 0 {
+		return false
+	}
+	serial = NormaliseTerminal(serial)
+	return p.devices[serial] || alias != nil && p.devices[alias(serial)]
+}
+
 // DeviceRevoked reports whether the terminal with this serial is taken back,
 // whatever token comes with it. Safe concurrently.
 func (v *Verifier) DeviceRevoked(serial string) bool {
-	return v.policy.Load().devices[NormaliseTerminal(serial)]
+	return v.policy.Load().revokesDevice(serial, v.knownAs())
+}
+
+// KnownAs has alias asked by which other id, in lower case, the terminal with a
+// normalised serial is known, so that a revocation by that reaches it; without one
+// it returns what it was given. It is called on any goroutine and must not block.
+func (v *Verifier) KnownAs(alias func(serial string) string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.alias = alias
+}
+
+func (v *Verifier) knownAs() func(string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.alias
 }
 
 // Trust puts the keys of one source, such as a file, in the place of those that

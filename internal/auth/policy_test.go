@@ -12,7 +12,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"maps"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +211,59 @@ func TestParseKeys(t *testing.T) {
 	}
 }
 
+// TestKeyOperations (RFC 7517 §4.3): a key that is for something else is left out.
+func TestKeyOperations(t *testing.T) {
+	for ops, want := range map[string]int{`["verify"]`: 1, `["sign","verify"]`: 1, `null`: 1, `["encrypt"]`: 0, `["sign"]`: 0, `[]`: 0} {
+		keys, err := auth.ParseKeys([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"d1","x":"` + pairs(t)["d1"].jwk["x"] + `","key_ops":` + ops + `}]}`))
+		if err != nil || len(keys) != want {
+			t.Errorf("%s: %d keys, %v", ops, len(keys), err)
+		}
+	}
+}
+
+// TestKeysThatAnybodySignsFor makes signatures without a private key for all the
+// points of small order that Ed25519 has, in all their spellings.
+func TestKeysThatAnybodySignsFor(t *testing.T) {
+	identity := make([]byte, ed25519.PublicKeySize)
+	identity[0] = 1
+	forged := append(slices.Clone(identity), make([]byte, 32)...) // R is the identity, and S is 0
+	works := func(x []byte) bool {
+		for n := range 256 { // one text in eight, or more
+			if ed25519.Verify(x, fmt.Append(nil, n), forged) {
+				return true
+			}
+		}
+		return false
+	}
+	n := 0
+	for _, height := range []string{
+		"00", "01", "05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", "7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7",
+		"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffec", "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed",
+		"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffee",
+	} {
+		for _, sign := range []byte{0, 0x80} {
+			y, _ := new(big.Int).SetString(height, 16)
+			x := y.FillBytes(make([]byte, 32))
+			slices.Reverse(x)
+			x[31] |= sign
+			if !works(x) {
+				continue // the library does not take it for a point
+			}
+			n++
+			if keys, err := auth.ParseKeys(jwks(t, map[string]string{"kty": "OKP", "crv": "Ed25519", "kid": "d1", "x": b64(x)})); err == nil {
+				t.Errorf("%x is a key for which anybody signs: %v", x, keys)
+			}
+		}
+	}
+	if n < 8 {
+		t.Errorf("%d points of small order, and there are 8", n)
+	}
+	good, err := base64.RawURLEncoding.DecodeString(pairs(t)["d1"].jwk["x"])
+	if err != nil || works(good) {
+		t.Errorf("a good key is one, too: %v", err)
+	}
+}
+
 // make256 returns n bytes, all set.
 func make256(n int) []byte {
 	raw := make([]byte, n)
@@ -265,6 +321,9 @@ func TestRevocation(t *testing.T) {
 		"issued before":               {auth.Revocation{Subject: "staff_1", Before: iat.Add(time.Second)}, token("", 1), true},
 		"issued at":                   {auth.Revocation{Subject: "staff_1", Before: iat}, token("", 1), false},
 		"issued before, does not say": {auth.Revocation{Subject: "staff_1", Before: iat}, token("iat", nil), true},
+		"the device":                  {auth.Revocation{Device: "AVQD-2841548417"}, token("", 1), true},
+		"the device, spelled freely":  {auth.Revocation{Device: " avqd-2841548417"}, token("", 1), true},
+		"another device":              {auth.Revocation{Device: "AVQD-1"}, token("", 1), false},
 		"nothing":                     {auth.Revocation{}, token("jti", ""), false},
 	} {
 		// The other entries of the list must not weaken it.
@@ -277,5 +336,45 @@ func TestRevocation(t *testing.T) {
 	v.Enforce(auth.Policy{})
 	if _, err := v.Verify(token("", 1)); err != nil {
 		t.Errorf("taken off the list: %v", err)
+	}
+}
+
+// TestMendKeys: one key that cannot be used takes nobody's but its own place.
+func TestMendKeys(t *testing.T) {
+	all, newer := pairs(t), pairs(t)
+	spoilt := func(kid, member string) map[string]string {
+		k := maps.Clone(newer[kid].jwk)
+		k[member] = "AQAB"
+		return k
+	}
+	before := jwks(t, all["r1"].jwk, all["e1"].jwk)
+	for name, c := range map[string]struct {
+		raw, before []byte
+		good        map[string]map[string]pair // kid of the token → whose keys sign it
+		wrong       string
+	}{
+		"all usable":         {jwks(t, newer["e1"].jwk), before, map[string]map[string]pair{"e1": newer}, ""},
+		"none":               {nil, before, nil, ""},
+		"one of two":         {jwks(t, spoilt("d1", "x"), newer["e1"].jwk), nil, map[string]map[string]pair{"e1": newer}, `key "d1": x has`},
+		"the one in force":   {jwks(t, spoilt("r1", "n"), newer["e1"].jwk), before, map[string]map[string]pair{"r1": all, "e1": newer}, `key "r1": modulus`},
+		"private by mistake": {jwks(t, spoilt("r1", "d")), before, map[string]map[string]pair{"r1": all}, `key "r1": it is a secret`},
+		"twice":              {jwks(t, spoilt("e1", "x"), newer["e1"].jwk), before, map[string]map[string]pair{"e1": newer}, `key "e1": coordinates`},
+		"no set":             {[]byte(`[]`), before, map[string]map[string]pair{"r1": all, "e1": all}, "read keys"},
+		"nothing was good":   {jwks(t, spoilt("d1", "x")), []byte(`{`), nil, `key "d1": x has`},
+	} {
+		keys, set, err := auth.MendKeys(c.raw, c.before)
+		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if again, err := auth.ParseKeys(set); err != nil || len(again) != len(keys) || len(keys) != len(c.good) {
+			t.Errorf("%s: %d keys, and %d after a restart, %v", name, len(keys), len(again), err)
+		}
+		v := verifier(t, auth.Config{})
+		v.Enforce(auth.Policy{Keys: keys})
+		for kid, whose := range c.good {
+			if _, err := v.Verify(signBy(t, whose[kid].method, whose[kid].private, kid)); err != nil {
+				t.Errorf("%s: a token of %s: %v", name, kid, err)
+			}
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -49,7 +50,6 @@ type KeySource struct {
 	mu     sync.Mutex // guards below
 	status SourceStatus
 	raw    []byte // of the set in force
-	stamp  string // of the file when it was read last
 }
 
 // SourceStatus says how a source does.
@@ -186,28 +186,57 @@ func (s *KeySource) await(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// Try reads the file, or asks the URL, once, and puts nothing in force: adopt
+// does, and is there if err is nil. So a source that gives nothing usable is found
+// out before it takes the place of one that does.
+func (s *KeySource) Try(ctx context.Context) (adopt func(), err error) {
+	var raw []byte
+	if s.name == sourceOfFile {
+		raw, err = readKeyFile(s.from)
+	} else {
+		raw, err = s.get(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := usable(raw); err != nil {
+		return nil, err
+	}
+	return func() { s.note(s.keep(raw)) }, nil
+}
+
+// keep puts a set in force, and that of a URL on disk.
+func (s *KeySource) keep(raw []byte) error {
+	if err := s.take(raw); err != nil || s.name == sourceOfFile {
+		return err
+	}
+	return writeKeyCache(s.cache, s.from, raw)
+}
+
 func (s *KeySource) fetch(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from, http.NoBody)
+	raw, err := s.get(ctx)
 	if err != nil {
 		return err
+	}
+	return s.keep(raw)
+}
+
+// get asks the URL.
+func (s *KeySource) get(ctx context.Context) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from, http.NoBody)
+	if err != nil {
+		return nil, err
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	res, err := s.client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("the answer is %s", res.Status)
+		return nil, fmt.Errorf("the answer is %s", res.Status)
 	}
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxKeySet+1))
-	if err != nil {
-		return err
-	}
-	if err := s.take(raw); err != nil {
-		return err
-	}
-	return writeKeyCache(s.cache, s.from, raw)
+	return io.ReadAll(io.LimitReader(res.Body, maxKeySet+1))
 }
 
 func (s *KeySource) follow(ctx context.Context) error {
@@ -223,56 +252,65 @@ func (s *KeySource) follow(ctx context.Context) error {
 	}
 }
 
-// look reads the file if it is another one than before.
+// look reads the file, whatever its time and size say: whoever installs files from
+// an archive or an image may leave both as they were.
 func (s *KeySource) look() {
-	info, err := os.Stat(s.from)
-	if err != nil {
-		s.note(err)
-		return
-	}
-	stamp := fmt.Sprint(info.ModTime().UnixNano(), info.Size())
-	s.mu.Lock()
-	same := stamp == s.stamp
-	s.mu.Unlock()
-	if same {
-		return
-	}
-	f, err := os.Open(s.from)
-	if err != nil {
-		s.note(err)
-		return
-	}
-	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, maxKeySet+1))
+	raw, err := readKeyFile(s.from)
 	if err == nil {
 		err = s.take(raw)
-		s.mu.Lock()
-		s.stamp = stamp // a set that is wrong stays so until it is written again
-		s.mu.Unlock()
 	}
 	s.note(err)
 }
 
-// take puts a set in force. An empty one is taken for a mistake: it would lock
-// everybody out.
-func (s *KeySource) take(raw []byte) error {
+// readKeyFile does not believe what everybody on the machine could have written.
+func readKeyFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o002 != 0 {
+		return nil, fmt.Errorf("%s can be written by everyone; chmod 0644 it", path)
+	}
+	return io.ReadAll(io.LimitReader(f, maxKeySet+1))
+}
+
+// usable returns the keys of a set. An empty one is taken for a mistake: it would
+// lock everybody out.
+func usable(raw []byte) (Keys, error) {
 	if len(raw) > maxKeySet {
-		return fmt.Errorf("the key set has more than %d bytes", maxKeySet)
+		return nil, fmt.Errorf("the key set has more than %d bytes", maxKeySet)
 	}
 	keys, err := ParseKeys(raw)
-	switch {
-	case err != nil:
+	if err == nil && len(keys) == 0 {
+		err = errors.New("the key set holds no key for RS256, ES256 or EdDSA")
+	}
+	return keys, err
+}
+
+// take puts a set in force.
+func (s *KeySource) take(raw []byte) error {
+	s.mu.Lock()
+	same := s.raw != nil && bytes.Equal(s.raw, raw)
+	if same {
+		s.status.At = time.Now().UTC()
+	}
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
+	keys, err := usable(raw)
+	if err != nil {
 		return err
-	case len(keys) == 0:
-		return errors.New("the key set holds no key for RS256, ES256 or EdDSA")
 	}
 	s.mu.Lock()
-	same := bytes.Equal(s.raw, raw)
 	s.raw, s.status.Keys, s.status.At = raw, len(keys), time.Now().UTC()
 	s.mu.Unlock()
-	if !same {
-		s.trust(s.name, keys)
-	}
+	s.trust(s.name, keys)
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package auth_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +27,22 @@ type publisher struct {
 	asked  int
 }
 
+// pack returns what is a bomb once it is unpacked.
+func pack(t *testing.T, size int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	for range size >> 20 {
+		if _, err := w.Write(bytes.Repeat([]byte(" "), 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 func (p *publisher) say(status int, body []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,6 +53,9 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++
+	if bytes.HasPrefix(p.body, []byte{0x1f, 0x8b}) {
+		w.Header().Set("Content-Encoding", "gzip")
+	}
 	w.WriteHeader(p.status)
 	_, _ = w.Write(p.body)
 }
@@ -104,7 +126,10 @@ func TestKeysFromAURL(t *testing.T) {
 	// What cannot be used changes nothing.
 	for name, answer := range map[string][]byte{
 		"no keys": []byte(`{"keys":[]}`), "no JSON": []byte(`<html>`), "a secret": []byte(`{"keys":[{"kty":"oct","kid":"k","k":"c2VjcmV0"}]}`),
-		"huge": []byte(`{"keys":[{"kty":"` + strings.Repeat("x", 1<<20) + `"}]}`),
+		"a page in another type": []byte(`<!doctype html><title>Sign in</title>`), "something behind it": append(jwks(t, all["r1"].jwk), "{}"...),
+		"null": []byte(`null`), "nothing": {}, "a list": []byte(`[]`), "a short key": []byte(`{"keys":[{"kty":"RSA","kid":"k","n":"AQAB","e":"AQAB"}]}`),
+		"packed tight": pack(t, 256<<20),
+		"huge":         []byte(`{"keys":[{"kty":"` + strings.Repeat("x", 1<<20) + `"}]}`),
 	} {
 		at.say(http.StatusOK, answer)
 		until(t, name+" is a failure", func() bool { source.Nudge(); return source.Status().Failing != "" })
@@ -183,6 +208,32 @@ func TestKeysFromAFile(t *testing.T) {
 	}
 	write(jwks(t, all["r1"].jwk))
 	until(t, "the new file counts", func() bool { return good("r1") && !good("d1") && source.Status().Failing == "" })
+
+	// Another key in a file of the same time and size.
+	other := pairs(t)
+	then := time.Now().Add(-time.Hour)
+	for _, all := range []map[string]pair{all, other} {
+		write(jwks(t, all["e1"].jwk))
+		if err := os.Chtimes(path, then, then); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a file of the same time and size counts", func() bool {
+			_, err := v.Verify(signBy(t, all["e1"].method, all["e1"].private, "e1"))
+			return err == nil
+		})
+	}
+
+	// Whoever may write it may let anybody in.
+	write(jwks(t, all["r1"].jwk))
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a file that everybody may write is refused", func() bool {
+		return runtime.GOOS == "windows" || strings.Contains(source.Status().Failing, "can be written by everyone")
+	})
+	if good("r1") {
+		t.Error("a file that everybody may write counts")
+	}
 
 	// There is no secret, so HS256 is nobody's.
 	if _, err := v.Verify(raw(header, with("", ""))); err == nil {

@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// caLife is how long a CA is good: short of 2038, which old 32-bit devices
-	// do not know.
+	// caLife is how long a CA is good. Of one made after 2027 old 32-bit devices
+	// do not know the end, which is after 2038.
 	caLife = 10 * 365 * 24 * time.Hour
 
 	// leafLife is how long a certificate is good from when it is made. With
@@ -63,10 +63,7 @@ func openAuthority(path, box string, names []string, now, built time.Time) (a au
 	if a, err = parseAuthority(raw); err != nil {
 		return a, false, fmt.Errorf("read the box's CA %s: %w; bring it back from a copy, or move it away to have a new one made, which every device must then be given", path, err)
 	}
-	if info, statErr := os.Stat(path); statErr == nil && info.Mode().Perm()&0o077 != 0 {
-		err = os.Chmod(path, 0o600)
-	}
-	return a, false, err
+	return a, false, nil
 }
 
 // newAuthority makes a CA that can sign names below .local and the configured

@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -64,14 +65,8 @@ type Keeper struct {
 	ca      authority  // nothing in it: there is none
 	shown   *tls.Certificate
 	made    time.Time // when shown was, by Now
-	read    [2]stamp  // files that shown was read from
+	read    [2][]byte // the files that shown was made of
 	failure string
-}
-
-// stamp tells one state of a file from another.
-type stamp struct {
-	changed time.Time
-	size    int64
 }
 
 // New returns a keeper that has looked once. What it finds wrong, also on disk,
@@ -114,9 +109,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, // old terminals have no other
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			k.mu.Lock()
 			defer k.mu.Unlock()
+			if k.shown != nil && k.cfg.CertFile == "" && !goodAt(k.shown.Leaf, hello.Conn.LocalAddr()) {
+				_ = k.renew() // terminals hear of a new address sooner than it is looked for; errors are told then
+			}
 			if k.shown == nil {
 				return nil, errors.New("there is no certificate: " + k.failure)
 			}
@@ -188,19 +186,19 @@ func (k *Keeper) look() {
 	}
 }
 
-// reread takes the files up if they changed; k.mu is held. Files that do not
-// belong together are half-written: the last that did are shown.
+// reread takes the files up if they changed, whatever their times and sizes say;
+// k.mu is held. Files that do not belong together are half-written: the last that did
+// are shown.
 func (k *Keeper) reread() error {
-	var now [2]stamp
+	var now [2][]byte
 	for i, path := range []string{k.cfg.CertFile, k.cfg.KeyFile} {
-		info, err := os.Stat(path)
-		if err != nil {
+		var err error
+		if now[i], err = os.ReadFile(path); err != nil {
 			return err
 		}
-		now[i] = stamp{info.ModTime(), info.Size()}
 	}
-	if k.shown == nil || now != k.read {
-		pair, err := tls.LoadX509KeyPair(k.cfg.CertFile, k.cfg.KeyFile)
+	if k.shown == nil || !slices.EqualFunc(now[:], k.read[:], bytes.Equal) {
+		pair, err := tls.X509KeyPair(now[0], now[1])
 		if err != nil {
 			return fmt.Errorf("read certificate %s: %w", k.cfg.CertFile, err)
 		}
@@ -255,17 +253,38 @@ func (k *Keeper) renew() error {
 	return k.complain(foreign, now)
 }
 
-// complain says what devices will not believe.
+// complain says what devices will not believe, now or after the next start.
 func (k *Keeper) complain(foreign []string, now time.Time) error {
+	path := filepath.Join(k.cfg.StateDir, caFile)
 	switch ends := k.ca.cert.NotAfter; {
 	case len(foreign) > 0:
-		return fmt.Errorf("lan.tls_names: the box's CA was made without %s: move %s away to have a new one made, which every device must then be given",
-			strings.Join(foreign, ", "), filepath.Join(k.cfg.StateDir, caFile))
+		return fmt.Errorf("lan.tls_names: the box's CA was made without %s: move %s away and restart the box to have a new one made, which every device must then be given",
+			strings.Join(foreign, ", "), path)
 	case now.Add(leafLife).After(ends):
-		return fmt.Errorf("the box's CA ends on %s: move %s away to have a new one made, which every device must then be given",
-			ends.Format(time.DateOnly), filepath.Join(k.cfg.StateDir, caFile))
+		return fmt.Errorf("the box's CA ends on %s: move %s away and restart the box to have a new one made, which every device must then be given",
+			ends.Format(time.DateOnly), path)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("the box's CA is not on disk any more: %w; bring it back from a copy, or the next start makes a new one, which every device must then be given", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, 0o600); err != nil {
+			return fmt.Errorf("others may read the box's CA with its key: %w", err)
+		}
 	}
 	return nil
+}
+
+// goodAt reports whether a certificate is good for the address that a client
+// came to, if one can be.
+func goodAt(leaf *x509.Certificate, local net.Addr) bool {
+	tcp, ok := local.(*net.TCPAddr)
+	if !ok {
+		return true
+	}
+	address := tcp.AddrPort().Addr().Unmap()
+	return address.Is6() && address.IsLinkLocalUnicast() || slices.Contains(addressesOf(leaf), address)
 }
 
 // covers reports whether a certificate is good for all of these. One that is

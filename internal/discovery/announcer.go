@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,11 @@ const (
 	// settleFor is how long after a change the network is looked at: it changes
 	// in several steps.
 	settleFor = 100 * time.Millisecond
+
+	// leaveFor is how long terminals have to hear that the box leaves, before the
+	// goodbye makes them forget it: avahi takes up to 200 ms to say anything, and
+	// says only the goodbye if that comes meanwhile.
+	leaveFor = 600 * time.Millisecond
 
 	// slowest is how long a refused announcement is left alone at most.
 	slowest = time.Minute
@@ -68,6 +74,10 @@ type Config struct {
 	// there is none, so that a machine with no network works all the same.
 	Interfaces []string
 
+	// Address is the one that the LAN listener is bound to, and so the only one
+	// that is announced. The zero Addr, or an unspecified one: all.
+	Address netip.Addr
+
 	// State returns what the box says of how it is, StateOK or StateFull. It
 	// is asked every second, by one goroutine. Nil: always StateOK.
 	State func() string
@@ -76,7 +86,7 @@ type Config struct {
 // The values of the TXT key "state".
 const (
 	StateOK      = "ok"
-	StateFull    = "full"    // events are refused for want of room
+	StateFull    = "full"    // events or clients are refused for want of room
 	StateLeaving = "leaving" // the box stops; said right before the goodbye
 )
 
@@ -141,7 +151,7 @@ func New(c Config, log *slog.Logger) (*Announcer, error) {
 	if c.Fingerprint == nil {
 		c.Fingerprint = func() string { return "" }
 	}
-	c.Interfaces = slices.Clone(c.Interfaces)
+	c.Interfaces, c.Address = slices.Clone(c.Interfaces), c.Address.Unmap().WithZone("")
 	a := &Announcer{cfg: c, boot: time.Now(), poll: pollEvery, settle: settleFor, log: log}
 	for _, s := range a.services(StateOK, nil) {
 		for _, t := range s.txt {
@@ -177,29 +187,36 @@ func (a *Announcer) Run(ctx context.Context) error {
 	wg.Go(func() { watch(ctx, changed) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	settling := false // a network that never rests is looked at all the same
 	for {
 		select {
 		case <-ctx.Done():
 			a.leave()
 			return nil
 		case <-changed:
-			timer.Reset(a.settle)
+			if !settling {
+				timer.Reset(a.settle)
+				settling = true
+			}
 			a.retryAt = time.Time{}
 		case <-timer.C:
+			settling = false
 			a.set(a.look(ctx))
 			timer.Reset(a.poll)
 		}
 	}
 }
 
-// leave tells terminals to look for another box, and says goodbye.
+// leave tells terminals to look for another box, and then says goodbye.
 func (a *Announcer) leave() {
 	if a.published.label != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		rec := a.published
 		rec.services = a.services(StateLeaving, rec.nics)
-		_ = a.publisher.publish(ctx, rec) // the goodbye says more
+		if a.publisher.publish(ctx, rec) == nil {
+			_ = sleep(ctx, leaveFor)
+		}
 	}
 	a.withdraw()
 	a.set(nil)
@@ -211,8 +228,14 @@ func (a *Announcer) look(ctx context.Context) error {
 	if err != nil {
 		return err // nothing is known of the network, so nothing is changed
 	}
+	if a.bound() {
+		nics = serving(nics, a.cfg.Address)
+	}
 	if len(nics) == 0 {
 		a.withdraw()
+		if a.bound() {
+			return fmt.Errorf("no network interface to announce on has the address %s, at which alone the box serves (lan.listen)", a.cfg.Address)
+		}
 		return errors.New("no network interface to announce on")
 	}
 	if time.Now().Before(a.retryAt) {
@@ -230,6 +253,9 @@ func (a *Announcer) look(ctx context.Context) error {
 	a.failures++
 	return fmt.Errorf("announce on %s: %w", names(nics), err)
 }
+
+// bound reports whether the box serves at one address alone.
+func (a *Announcer) bound() bool { return a.cfg.Address.IsValid() && !a.cfg.Address.IsUnspecified() }
 
 // say makes what is announced true, under another name if this one is taken.
 func (a *Announcer) say(ctx context.Context, nics []nic) error {

@@ -74,13 +74,13 @@ func TestLabel(t *testing.T) {
 func TestPick(t *testing.T) {
 	const up = net.FlagUp | net.FlagRunning
 	address := []netip.Addr{netip.MustParseAddr("192.168.1.10")}
-	lo := nic{net.Interface{Index: 1, Name: "lo", Flags: up | net.FlagLoopback}, []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
-	eth := nic{net.Interface{Index: 2, Name: "eth0", Flags: up | net.FlagMulticast}, address}
-	wlan := nic{net.Interface{Index: 3, Name: "wlan0", Flags: up | net.FlagMulticast}, address}
-	unplugged := nic{net.Interface{Index: 2, Name: "eth0", Flags: net.FlagUp | net.FlagMulticast}, address}
-	down := nic{net.Interface{Index: 2, Name: "eth0", Flags: net.FlagMulticast}, address}
-	bare := nic{net.Interface{Index: 2, Name: "eth0", Flags: up | net.FlagMulticast}, nil}
-	tunnel := nic{net.Interface{Index: 4, Name: "tun0", Flags: up | net.FlagPointToPoint}, address}
+	lo := nic{Interface: net.Interface{Index: 1, Name: "lo", Flags: up | net.FlagLoopback}, addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+	eth := nic{Interface: net.Interface{Index: 2, Name: "eth0", Flags: up | net.FlagMulticast}, addrs: address}
+	wlan := nic{Interface: net.Interface{Index: 3, Name: "wlan0", Flags: up | net.FlagMulticast}, addrs: address}
+	unplugged := nic{Interface: net.Interface{Index: 2, Name: "eth0", Flags: net.FlagUp | net.FlagMulticast}, addrs: address}
+	down := nic{Interface: net.Interface{Index: 2, Name: "eth0", Flags: net.FlagMulticast}, addrs: address}
+	bare := nic{Interface: net.Interface{Index: 2, Name: "eth0", Flags: up | net.FlagMulticast}, addrs: nil}
+	tunnel := nic{Interface: net.Interface{Index: 4, Name: "tun0", Flags: up | net.FlagPointToPoint}, addrs: address}
 
 	for name, c := range map[string]struct {
 		all    []nic
@@ -107,14 +107,14 @@ func TestPick(t *testing.T) {
 
 func TestFingerprint(t *testing.T) {
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")
-	base := []nic{{net.Interface{Index: 2, Name: "eth0"}, []netip.Addr{a, b}}}
-	if fingerprint(base) != fingerprint([]nic{{net.Interface{Index: 2, Name: "eth0"}, []netip.Addr{b, a}}}) {
+	base := []nic{{Interface: net.Interface{Index: 2, Name: "eth0"}, addrs: []netip.Addr{a, b}}}
+	if fingerprint(base) != fingerprint([]nic{{Interface: net.Interface{Index: 2, Name: "eth0"}, addrs: []netip.Addr{b, a}}}) {
 		t.Error("the order of addresses matters")
 	}
 	for name, other := range map[string][]nic{
-		"address gone":  {{net.Interface{Index: 2, Name: "eth0"}, []netip.Addr{a}}},
-		"replugged USB": {{net.Interface{Index: 3, Name: "eth0"}, []netip.Addr{a, b}}},
-		"other name":    {{net.Interface{Index: 2, Name: "wlan0"}, []netip.Addr{a, b}}},
+		"address gone":  {{Interface: net.Interface{Index: 2, Name: "eth0"}, addrs: []netip.Addr{a}}},
+		"replugged USB": {{Interface: net.Interface{Index: 3, Name: "eth0"}, addrs: []netip.Addr{a, b}}},
+		"other name":    {{Interface: net.Interface{Index: 2, Name: "wlan0"}, addrs: []netip.Addr{a, b}}},
 		"nothing":       nil,
 	} {
 		if fingerprint(base) == fingerprint(other) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -54,26 +55,33 @@ func newClient() *client {
 	}}
 }
 
-// card asks an address for its card. The answer holds for this question alone.
-func (c *client) card(ctx context.Context, address string) (identity.Card, error) {
+// card asks an address for its card, and returns who answered: what a name led
+// to. The answer holds for this question alone.
+func (c *client) card(ctx context.Context, address string) (card identity.Card, from netip.AddrPort, err error) {
 	nonce := rand.Text()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if tcp, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
+			from = tcp.AddrPort()
+		}
+	}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+escapeZone(address)+identity.Path+"?nonce="+nonce, http.NoBody)
 	if err != nil {
-		return identity.Card{}, err
+		return identity.Card{}, from, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return identity.Card{}, fmt.Errorf("%w: %w", errSilent, plain(err))
+		return identity.Card{}, from, fmt.Errorf("%w: %w", errSilent, plain(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return identity.Card{}, fmt.Errorf("it answers with status %d: no box, or one without a key", resp.StatusCode)
+		return identity.Card{}, from, fmt.Errorf("it answers with status %d: no box, or one without a key", resp.StatusCode)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxCard))
 	if err != nil {
-		return identity.Card{}, err
+		return identity.Card{}, from, err
 	}
-	return identity.Unseal(raw, nonce)
+	card, err = identity.Unseal(raw, nonce)
+	return card, from, err
 }
 
 // plain leaves the question out of an error.
@@ -98,16 +106,17 @@ func escapeZone(address string) string {
 
 // ask finds out who is at an address, and whether that is whom one wants.
 func (f *finder) ask(ctx context.Context, address string) Found {
-	c, err := f.client.card(ctx, address)
+	c, from, err := f.client.card(ctx, address)
+	f.meet(address, err)
 	if err != nil {
-		return Found{Address: address, Refused: err.Error()}
+		return Found{Address: address, Refused: err.Error(), Silent: errors.Is(err, errSilent)}
 	}
 	found := Found{
 		Address: address, Box: c.Box, Venue: c.Venue, Name: c.Name, Version: c.Version, State: c.State,
 		TLS: c.TLS, CA: c.Fingerprint, Key: c.Key, Pinned: f.search.Key != "" && c.Key == f.search.Key,
 	}
 	switch s := f.search; {
-	case !lists(c.Addresses, address):
+	case !lists(c.Addresses, from):
 		found.Refused = "it shows the card of a box at another address"
 	case s.Venue != "" && c.Venue != s.Venue:
 		found.Refused = "it is of venue " + c.Venue
@@ -119,19 +128,13 @@ func (f *finder) ask(ctx context.Context, address string) Found {
 	return found
 }
 
-// lists reports whether a box says that it serves at an address. A name that
-// was typed is taken for what it resolves to, which the box cannot know.
-func lists(addresses []string, address string) bool {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return true
-	}
-	plain := netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()).String()
-	return slices.Contains(addresses, plain)
+// lists reports whether a box says that it serves where it answered.
+func lists(addresses []string, from netip.AddrPort) bool {
+	return slices.Contains(addresses, netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port()).String())
 }
 
 // scan asks each address of the own networks, of private ones alone.
-func (f *finder) scan(ctx context.Context) (a Attempt) {
+func (f *finder) scan(ctx context.Context, a *way) {
 	port := f.search.Port
 	if port == 0 {
 		port = DefaultPort
@@ -139,11 +142,11 @@ func (f *finder) scan(ctx context.Context) (a Attempt) {
 	targets, err := scanTargets(f.search.Interfaces)
 	if err != nil {
 		a.Error = err.Error()
-		return a
+		return
 	}
 	if len(targets) == 0 {
 		a.Error = "no interface has a private IPv4 address"
-		return a
+		return
 	}
 	a.Asked = len(targets)
 	var (
@@ -156,7 +159,7 @@ func (f *finder) scan(ctx context.Context) (a Attempt) {
 		select {
 		case slot <- struct{}{}:
 		case <-ctx.Done():
-			return a
+			return
 		}
 		wg.Go(func() {
 			defer func() { <-slot }()
@@ -164,13 +167,12 @@ func (f *finder) scan(ctx context.Context) (a Attempt) {
 			if found.Key == "" {
 				return // nobody, or no box
 			}
-			f.add(found)
+			f.add(a, found)
 			mu.Lock()
 			defer mu.Unlock()
 			a.Heard++
 		})
 	}
-	return a
 }
 
 // scanTargets lists the addresses beside the own private ones, without those.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -24,15 +25,29 @@ const (
 	groupCollision   = int32(3)
 )
 
-// avahi has the machine's avahi-daemon answer for the box, through an
-// EntryGroup on D-Bus. It probes, announces, defends names and says goodbye,
-// also when this process dies; and it is the only responder on the machine.
-// All methods are called by one goroutine.
+// avahi has the machine's avahi-daemon answer for the box, on D-Bus. It probes,
+// announces, defends names and says goodbye, also when this process dies; and it
+// is the only responder on the machine. All methods are called by one goroutine.
 type avahi struct {
 	conn  *dbus.Conn
 	owner string // who avahi is on the bus: another after a restart
-	group dbus.BusObject
-	rec   records // as published; no label: nothing is
+	said  map[string]entry
+}
+
+// entry is what avahi says as one, in an EntryGroup: an address, or a service on
+// one interface. So what changes takes nothing else with it: emptying a group says
+// goodbye to all that is in it. A group also holds no more than 32 records.
+type entry struct {
+	index   int32
+	host    string
+	addr    netip.Addr // the zero Addr: it is the service
+	service service
+	group   dbus.BusObject
+}
+
+// key is the same for what needs no new claim.
+func (e entry) key() string {
+	return fmt.Sprint(e.index, e.host, e.addr, e.service.kind, e.service.label, e.service.port)
 }
 
 // errNoAvahi says that there is none to talk to.
@@ -43,17 +58,17 @@ func newAvahi(ctx context.Context) (*avahi, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoAvahi, err)
 	}
-	a := &avahi{conn: conn}
+	a := &avahi{conn: conn, said: map[string]entry{}}
 	if a.owner, err = a.find(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	var path dbus.ObjectPath
-	if err := a.call(ctx, conn.Object(avahiName, "/"), avahiName+".Server.EntryGroupNew").Store(&path); err != nil {
+	group, err := a.newGroup(ctx) // it may be configured to take nothing
+	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("ask avahi for an entry group: %w", err)
+		return nil, err
 	}
-	a.group = conn.Object(avahiName, path)
+	_ = a.tell(ctx, group, "Free")
 	return a, nil
 }
 
@@ -74,8 +89,8 @@ func (a *avahi) call(ctx context.Context, o dbus.BusObject, method string, args 
 	return o.CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
 }
 
-func (a *avahi) tell(ctx context.Context, method string, args ...any) error {
-	err := a.call(ctx, a.group, avahiGroup+"."+method, args...).Err
+func (a *avahi) tell(ctx context.Context, group dbus.BusObject, method string, args ...any) error {
+	err := a.call(ctx, group, avahiGroup+"."+method, args...).Err
 	var failed dbus.Error
 	if errors.As(err, &failed) && failed.Name == avahiName+".CollisionError" {
 		return errTaken
@@ -86,36 +101,94 @@ func (a *avahi) tell(ctx context.Context, method string, args ...any) error {
 	return nil
 }
 
-// publish has avahi say rec. It waits until avahi has made sure of the names.
+// publish has avahi say rec, and waits until it has made sure of the names. What
+// is new is there before what is old goes, so that an address that changes leaves
+// no gap.
 func (a *avahi) publish(ctx context.Context, rec records) error {
-	if a.rec.label == rec.label && fingerprint(a.rec.nics) == fingerprint(rec.nics) && sameServices(a.rec, rec) {
-		err := a.update(ctx, rec)
-		if err == nil {
-			a.rec = rec
+	wanted, fresh := map[string]bool{}, []entry{}
+	for _, e := range entries(rec) {
+		wanted[e.key()] = true
+		old, said := a.said[e.key()]
+		if said && slices.Equal(old.service.txt, e.service.txt) {
+			continue
 		}
-		return err
-	}
-	a.rec = records{}
-	if err := a.tell(ctx, "Reset"); err != nil {
-		return err
-	}
-	if err := a.add(ctx, rec); err != nil {
-		return err
-	}
-	if err := a.tell(ctx, "Commit"); err != nil {
-		return err
+		if e.group = old.group; said {
+			s := e.service
+			if err := a.tell(ctx, e.group, "UpdateServiceTxt", e.index, anyProtocol, uint32(0), s.label, s.kind, "local", octets(s.txt)); err != nil {
+				return err
+			}
+		} else {
+			if err := a.add(ctx, &e); err != nil {
+				return err
+			}
+			fresh = append(fresh, e)
+		}
+		a.said[e.key()] = e
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*avahiTimeout)
 	defer cancel()
+	for _, e := range fresh {
+		if err := a.established(ctx, e.group); err != nil {
+			return err
+		}
+	}
+	a.free(ctx, func(key string) bool { return !wanted[key] })
+	return nil
+}
+
+func entries(rec records) (list []entry) {
+	host := rec.label + ".local"
+	for _, n := range rec.nics {
+		index := int32(n.Index) //nolint:gosec // the kernel's are small
+		for _, addr := range n.announced() {
+			list = append(list, entry{index: index, host: host, addr: addr})
+		}
+		for _, s := range rec.services {
+			list = append(list, entry{index: index, host: host, service: s})
+		}
+	}
+	return list
+}
+
+// add gives e a group that is about to be published.
+func (a *avahi) add(ctx context.Context, e *entry) error {
+	var err error
+	if e.group, err = a.newGroup(ctx); err != nil {
+		return err
+	}
+	if s := e.service; e.addr.IsValid() {
+		// On both IP versions: a terminal may listen on one of them alone.
+		err = a.tell(ctx, e.group, "AddAddress", e.index, anyProtocol, noReverse, e.host, e.addr.String())
+	} else {
+		err = a.tell(ctx, e.group, "AddService", e.index, anyProtocol, uint32(0), s.label, s.kind, "local", e.host, s.port, octets(s.txt))
+	}
+	if err == nil {
+		err = a.tell(ctx, e.group, "Commit")
+	}
+	if err != nil {
+		_ = a.tell(ctx, e.group, "Free") // nobody else knows of it
+	}
+	return err
+}
+
+func (a *avahi) newGroup(ctx context.Context) (dbus.BusObject, error) {
+	var path dbus.ObjectPath
+	if err := a.call(ctx, a.conn.Object(avahiName, "/"), avahiName+".Server.EntryGroupNew").Store(&path); err != nil {
+		return nil, fmt.Errorf("ask avahi for an entry group: %w", err)
+	}
+	return a.conn.Object(avahiName, path), nil
+}
+
+// established waits until avahi has made sure of the names in a group.
+func (a *avahi) established(ctx context.Context, group dbus.BusObject) error {
 	for {
-		state, err := a.state(ctx)
+		state, err := a.state(ctx, group)
 		switch {
 		case err != nil:
 			return err
 		case state == groupCollision:
 			return errTaken
 		case state == groupEstablished:
-			a.rec = rec
 			return nil
 		case state > groupEstablished:
 			return errors.New("avahi could not publish the box")
@@ -126,48 +199,14 @@ func (a *avahi) publish(ctx context.Context, rec records) error {
 	}
 }
 
-func sameServices(a, b records) bool {
-	return slices.EqualFunc(a.services, b.services, func(x, y service) bool {
-		return x.kind == y.kind && x.label == y.label && x.port == y.port
-	})
-}
-
-func (a *avahi) add(ctx context.Context, rec records) error {
-	host := rec.label + ".local"
-	for _, n := range rec.nics {
-		index := int32(n.Index) //nolint:gosec // the kernel's are small
-		for _, addr := range n.announced() {
-			protocol := int32(0)
-			if addr.Is6() {
-				protocol = 1
-			}
-			if err := a.tell(ctx, "AddAddress", index, protocol, noReverse, host, addr.String()); err != nil {
-				return err
-			}
-		}
-		for _, s := range rec.services {
-			if err := a.tell(ctx, "AddService", index, anyProtocol, uint32(0), s.label, s.kind, "local", host, s.port, octets(s.txt)); err != nil {
-				return err
-			}
+// free has avahi say goodbye to some of what it says.
+func (a *avahi) free(ctx context.Context, which func(key string) bool) {
+	for key, e := range a.said {
+		if which(key) {
+			_ = a.tell(ctx, e.group, "Free") // if it cannot, avahi is gone, and all with it
+			delete(a.said, key)
 		}
 	}
-	return nil
-}
-
-// update changes the texts alone, which needs no goodbye.
-func (a *avahi) update(ctx context.Context, rec records) error {
-	for _, n := range rec.nics {
-		for i, s := range rec.services {
-			if slices.Equal(s.txt, a.rec.services[i].txt) {
-				continue
-			}
-			index := int32(n.Index) //nolint:gosec // the kernel's are small
-			if err := a.tell(ctx, "UpdateServiceTxt", index, anyProtocol, uint32(0), s.label, s.kind, "local", octets(s.txt)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func octets(txt []string) [][]byte {
@@ -178,8 +217,8 @@ func octets(txt []string) [][]byte {
 	return list
 }
 
-func (a *avahi) state(ctx context.Context) (state int32, err error) {
-	if err := a.call(ctx, a.group, avahiGroup+".GetState").Store(&state); err != nil {
+func (a *avahi) state(ctx context.Context, group dbus.BusObject) (state int32, err error) {
+	if err := a.call(ctx, group, avahiGroup+".GetState").Store(&state); err != nil {
 		return 0, fmt.Errorf("avahi GetState: %w", err)
 	}
 	return state, nil
@@ -196,16 +235,17 @@ func (a *avahi) check() error {
 	if owner != a.owner {
 		return fmt.Errorf("%w: it restarted", errNoAvahi)
 	}
-	state, err := a.state(ctx)
-	if err == nil && state == groupCollision {
-		a.rec = records{}
-		return errTaken
+	for _, e := range a.said {
+		switch state, err := a.state(ctx, e.group); {
+		case err != nil:
+			return err
+		case state == groupCollision:
+			a.free(ctx, func(string) bool { return true })
+			return errTaken
+		}
 	}
-	return err
+	return nil
 }
 
-// withdraw has avahi say goodbye.
-func (a *avahi) withdraw() {
-	_ = a.tell(context.Background(), "Free") // closing has the same effect
-	_ = a.conn.Close()
-}
+// withdraw has avahi say goodbye: it does for whoever leaves the bus.
+func (a *avahi) withdraw() { _ = a.conn.Close() }

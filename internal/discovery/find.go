@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -24,15 +25,23 @@ const (
 	// DefaultPort is the one that is asked in a scan unless another is given.
 	DefaultPort = 8080
 
-	// browseFor is how long an answer by mDNS is waited for, browseFirst how long
-	// if there is another way after it, so that all of them take less than 3 s;
-	// quietFor how long for another answer after the last.
-	browseFor   = 3 * time.Second
+	// knownFirst is how long known addresses are waited for before mDNS is
+	// listened to besides, browseFirst how long that before the network is
+	// scanned besides: together with a scan less than 3 s. browseFor is how long
+	// an answer by mDNS is waited for at all, quietFor how long for another one
+	// after the last.
+	knownFirst  = 300 * time.Millisecond
 	browseFirst = 1500 * time.Millisecond
+	browseFor   = 3 * time.Second
 	quietFor    = time.Second
 
-	// maxFound bounds what strangers can make a search remember.
+	// lead is how much later the IPv6 addresses of a box are asked.
+	lead = 100 * time.Millisecond
+
+	// maxFound bounds what strangers can make a search remember, maxAsked how
+	// many announcements it follows.
 	maxFound = 256
+	maxAsked = 1024
 )
 
 // Search says what is looked for.
@@ -43,7 +52,7 @@ type Search struct {
 	Known []string // host:port, as remembered or from a QR code
 
 	Interfaces []string      // empty: all
-	Browse     time.Duration // how long mDNS is listened to; 0: 3 s, 1.5 s before a scan; negative: not at all
+	Browse     time.Duration // how long mDNS is listened to; 0: 3 s; negative: not at all
 	Scan       bool          // ask each address of the network if nothing else helps
 	Port       int           // to scan; 0: DefaultPort
 }
@@ -65,6 +74,7 @@ type Found struct {
 	Pinned   bool          `json:"pinned"`             // that is the key that was looked for
 	Instance string        `json:"instance,omitempty"` // of mDNS
 	Refused  string        `json:"refused,omitempty"`  // why it must not be used; empty: it may
+	Silent   bool          `json:"silent,omitempty"`   // that is since nobody answers there
 }
 
 // Attempt is one way that was tried.
@@ -82,51 +92,147 @@ type Report struct {
 	Way      string        `json:"way"` // the first that led to a box; empty: none did
 	Took     time.Duration `json:"-"`
 	TookMs   float64       `json:"tookMs"` // until the first box was known
-	Found    []Found       `json:"found"`  // may be used
+	Found    []Found       `json:"found"`  // may be used, those with room first
 	Refused  []Found       `json:"refused"`
 	Attempts []Attempt     `json:"attempts"`
+	Advice   string        `json:"advice,omitempty"` // what to do if no box was found, or one twice
 }
 
 // Find looks for boxes as a terminal would: first it asks the addresses it was
-// given, then it listens to mDNS, last it asks each address of its own network; the
-// first way that leads to a box is the last that is tried. What answers is asked
-// for its card, and used only if the card is signed and lists the address it
-// came from. Find returns at the latest when ctx ends, with what it has.
+// given, then it listens to mDNS, last it asks each address of its own network.
+// A way that has led to no box in its time gets company by the next, and no
+// other is begun once one has led to a box. What answers is asked for its card,
+// and used only if the card is signed and lists the address it came from. Find
+// returns at the latest when ctx ends, with what it has.
 func Find(ctx context.Context, s Search) Report {
 	began := time.Now()
-	f := &finder{search: s, began: began, client: newClient(), seen: map[string]bool{}}
-	r := Report{Found: []Found{}, Refused: []Found{}, Attempts: []Attempt{}}
-	for _, way := range []struct {
-		name string
-		try  func(context.Context) Attempt
-		skip bool
-	}{
-		{WayKnown, f.known, len(s.Known) == 0},
-		{WayMDNS, f.browse, s.Browse < 0},
-		{WayScan, f.scan, !s.Scan},
+	f := &finder{search: s, client: newClient(), won: make(chan struct{}), seen: map[string]bool{}, met: map[netip.Addr]bool{}}
+	var ways []*way
+	for _, w := range []*way{
+		{name: WayKnown, try: f.known, skip: len(s.Known) == 0, alone: knownFirst},
+		{name: WayMDNS, try: f.browse, skip: s.Browse < 0, alone: browseFirst},
+		{name: WayScan, try: f.scan, skip: !s.Scan},
 	} {
-		if way.skip || ctx.Err() != nil {
-			continue
-		}
-		f.way, f.since, f.first = way.name, time.Now(), time.Time{}
-		a := way.try(ctx)
-		a.Way, a.Took = way.name, time.Since(f.since)
-		a.TookMs = milliseconds(a.Took)
-		r.Attempts = append(r.Attempts, a)
-		if !f.first.IsZero() {
-			r.Way, r.Took = way.name, f.first.Sub(began)
-			r.TookMs = milliseconds(r.Took)
-			break
+		if !w.skip {
+			ways = append(ways, w)
 		}
 	}
+	started := f.run(ctx, ways)
+	r := Report{Found: []Found{}, Refused: []Found{}, Attempts: []Attempt{}}
+	for _, w := range started {
+		r.Attempts = append(r.Attempts, w.Attempt)
+	}
+	if f.winner != nil {
+		r.Way, r.Took = f.winner.name, f.first.Sub(began)
+		r.TookMs = milliseconds(r.Took)
+	}
 	for _, one := range f.found {
-		if one.Refused == "" {
+		switch {
+		case one.Refused == "":
 			r.Found = append(r.Found, one)
-		} else {
+		case !f.elsewhere(one):
 			r.Refused = append(r.Refused, one)
 		}
 	}
+	// One with room first: the others would turn a terminal away.
+	slices.SortStableFunc(r.Found, func(a, b Found) int { return room(a) - room(b) })
+	switch {
+	case f.winner == nil:
+		r.Advice = f.advice(&r)
+	case posed(r.Found):
+		r.Advice = adviceTwice
+	}
 	return r
+}
+
+// posed reports whether two that may be used say to be one box and are not:
+// nobody said which key the box has.
+func posed(list []Found) bool {
+	for i, one := range list {
+		if slices.ContainsFunc(list[:i], func(other Found) bool { return other.Box == one.Box && other.Key != one.Key }) {
+			return true
+		}
+	}
+	return false
+}
+
+func room(f Found) int {
+	if f.State == StateOK {
+		return 0
+	}
+	return 1
+}
+
+// elsewhere reports whether nobody answers at one address of what was found at
+// another of its addresses.
+func (f *finder) elsewhere(one Found) bool {
+	return one.Silent && one.Instance != "" && slices.ContainsFunc(f.found, func(other Found) bool {
+		return other.Refused == "" && other.Instance == one.Instance
+	})
+}
+
+// way is one way to find a box, under way or done.
+type way struct {
+	Attempt
+	name  string
+	try   func(context.Context, *way)
+	skip  bool
+	alone time.Duration // before the next is tried beside it
+
+	since  time.Time
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// run tries the ways and returns those that it began, when all have ended.
+func (f *finder) run(ctx context.Context, ways []*way) (started []*way) {
+	var all sync.WaitGroup
+	for _, w := range ways {
+		var own context.Context
+		own, w.cancel = context.WithCancel(ctx)
+		defer w.cancel()
+		w.since, w.done = time.Now(), make(chan struct{})
+		started = append(started, w)
+		all.Go(func() {
+			defer close(w.done)
+			w.try(own, w)
+			w.Way, w.Took = w.name, time.Since(w.since)
+			w.TookMs = milliseconds(w.Took)
+		})
+		if !f.waitFor(ctx, w, w.alone) {
+			break
+		}
+	}
+	// The way that led to a box goes on for a moment: others may pose as it.
+	for _, w := range started {
+		select {
+		case <-f.won:
+		case <-w.done:
+		}
+	}
+	for _, w := range started {
+		if w != f.leads() {
+			w.cancel()
+		}
+	}
+	all.Wait()
+	return started
+}
+
+// waitFor returns whether another way is to be begun: this one has ended, or
+// has had its time, and no box is known.
+func (f *finder) waitFor(ctx context.Context, w *way, alone time.Duration) bool {
+	timer := time.NewTimer(alone)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-f.won:
+		return false
+	case <-w.done:
+	case <-timer.C:
+	}
+	return ctx.Err() == nil && f.leads() == nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -134,69 +240,111 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // finder is one search.
 type finder struct {
 	search Search
-	began  time.Time
 	client *client
-	way    string
-	since  time.Time
+	won    chan struct{} // closed when a box is known
 
-	mu    sync.Mutex // guards below
-	found []Found
-	first time.Time       // when this way led to a box
-	seen  map[string]bool // box and address
+	mu     sync.Mutex // guards below
+	found  []Found
+	first  time.Time           // when a box was known
+	winner *way                // that led to it; nil: none did
+	seen   map[string]bool     // box and address
+	met    map[netip.Addr]bool // whoever answers there, box or not
+}
+
+// leads returns the way that led to a box, nil if none did yet.
+func (f *finder) leads() *way {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.winner
 }
 
 // browse listens to mDNS until something useful was heard and it is quiet.
-func (f *finder) browse(ctx context.Context) (a Attempt) {
-	limit := f.search.Browse
-	switch {
-	case limit == 0 && f.search.Scan:
-		limit = browseFirst
-	case limit == 0:
-		limit = browseFor
-	}
+func (f *finder) browse(ctx context.Context, a *way) {
+	limit := cmp.Or(f.search.Browse, browseFor)
 	ifaces, err := multicastInterfaces(f.search.Interfaces)
 	if err != nil {
 		a.Error = err.Error()
-		return a
+		return
 	}
 	browse, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	entries := make(chan *zeroconf.ServiceEntry, maxFound)
+	announced := make(chan *zeroconf.ServiceEntry, maxFound) // closed by the library
 	resolver, err := zeroconf.NewResolver(zeroconf.SelectIfaces(ifaces))
 	if err == nil {
-		err = resolver.Browse(browse, Service, strings.TrimSuffix(domain, "."), entries)
+		err = resolver.Browse(browse, Service, strings.TrimSuffix(domain, "."), announced)
 	}
-	if err != nil {
-		a.Error = "listen to mDNS: " + err.Error()
-		return a
+	if err != nil { // another program may have the port; answers to our own come all the same
+		a.Error, announced = "listen to mDNS: "+err.Error(), nil
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	quiet := time.NewTimer(limit)
-	defer quiet.Stop()
-	for a.Heard < maxFound {
+	answered := make(chan *zeroconf.ServiceEntry, maxFound)
+	wg.Go(func() { askOnce(browse, ifaces, answered) })
+	defer cancel() // before it is waited for
+	h := hearing{finder: f, way: a, busy: map[string]bool{}, names: map[string]bool{}, quiet: time.NewTimer(limit)}
+	defer h.quiet.Stop()
+	for h.asked < maxAsked {
+		var e *zeroconf.ServiceEntry
 		select {
-		case e, ok := <-entries:
-			if !ok {
-				return a
-			}
-			a.Heard++
-			wg.Go(func() {
-				f.resolve(ctx, e)
-				f.mu.Lock()
-				defer f.mu.Unlock()
-				if !f.first.IsZero() {
-					quiet.Reset(quietFor)
-				}
-			})
-			a.Asked += len(e.AddrIPv4) + len(e.AddrIPv6)
-		case <-quiet.C:
-			return a
+		case e = <-announced:
+		case e = <-answered:
+		case <-h.quiet.C:
+			return
 		case <-browse.Done():
-			return a
+			return
 		}
+		if e == nil {
+			announced = nil // closed
+			continue
+		}
+		h.take(ctx, &wg, e)
 	}
-	return a
+}
+
+// hearing is what was heard by mDNS so far. What is below mu is also used by
+// those that ask.
+type hearing struct {
+	*finder
+	way   *way
+	quiet *time.Timer
+	names map[string]bool // instances
+	asked int             // announcements that were followed
+
+	mu   sync.Mutex
+	busy map[string]bool // announcements that are followed, or led to a box
+}
+
+// take follows an announcement, unless the same is being followed, or led to a
+// box. What led nowhere is followed again when it is heard again: the box may
+// have been about to get an address.
+func (h *hearing) take(ctx context.Context, wg *sync.WaitGroup, e *zeroconf.ServiceEntry) {
+	if len(h.names) < maxFound {
+		h.names[e.Instance] = true
+	}
+	h.way.Heard = len(h.names)
+	said := txt(e.Text)
+	if h.search.Venue != "" && said["venue"] != "" && said["venue"] != h.search.Venue {
+		return // another venue's, and it says so
+	}
+	key := fmt.Sprint(e.Instance, e.HostName, e.Port, e.AddrIPv4, e.AddrIPv6)
+	h.mu.Lock()
+	busy := h.busy[key]
+	h.busy[key] = true
+	h.mu.Unlock()
+	if busy {
+		return
+	}
+	h.asked++
+	h.way.Asked += len(e.AddrIPv4) + len(e.AddrIPv6)
+	wg.Go(func() {
+		if h.resolve(ctx, h.way, e, said) {
+			h.quiet.Reset(quietFor)
+			return
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.busy, key)
+	})
 }
 
 // multicastInterfaces returns those to listen on. It asks for no route.
@@ -215,42 +363,57 @@ func multicastInterfaces(wanted []string) ([]net.Interface, error) {
 	return list, nil
 }
 
-// resolve asks the addresses of an announcement, IPv4 first, until one answers.
-func (f *finder) resolve(ctx context.Context, e *zeroconf.ServiceEntry) {
-	said := txt(e.Text)
-	if f.search.Venue != "" && said["venue"] != "" && said["venue"] != f.search.Venue {
-		return // another venue's, and it says so
-	}
+// resolve asks the addresses of an announcement, all at once, those of IPv4
+// with a lead, and returns whether one is the box.
+func (f *finder) resolve(ctx context.Context, w *way, e *zeroconf.ServiceEntry, said map[string]string) bool {
 	var candidates []string
 	for _, ip := range append(slices.Clone(e.AddrIPv4), e.AddrIPv6...) {
-		addr, ok := netip.AddrFromSlice(ip)
-		if !ok {
-			continue
+		if addr, ok := netip.AddrFromSlice(ip); ok {
+			candidates = append(candidates, f.scoped(addr.Unmap(), e.Port)...)
 		}
-		candidates = append(candidates, f.scoped(addr.Unmap(), e.Port)...)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // the others need not end their questions
+	answers := make(chan Found, len(candidates))
+	for i, address := range candidates {
+		all.Go(func() {
+			if i >= len(e.AddrIPv4) && len(e.AddrIPv4) > 0 {
+				_ = sleep(ctx, lead) // if it is cut short, so is the question
+			}
+			answers <- f.judge(ctx, e, said, address)
+		})
 	}
 	last := Found{
 		Box: said["box"], Venue: said["venue"], Instance: e.Instance, Address: net.JoinHostPort(strings.TrimSuffix(e.HostName, "."), fmt.Sprint(e.Port)),
-		Refused: "it is announced without an address",
+		Refused: "it is announced without an address", Silent: true,
 	}
-	for _, address := range candidates {
-		found := f.ask(ctx, address)
-		found.Instance = e.Instance
-		if found.Refused == "" && said["box"] != "" && said["box"] != found.Box {
-			found.Refused = fmt.Sprintf("it is announced as box %s and says that it is %s", said["box"], found.Box)
-		}
-		if found.Box == "" {
-			found.Box, found.Venue = said["box"], said["venue"]
-		}
+	for range candidates {
+		found := <-answers // each ends: askTimeout
 		if found.Refused == "" {
-			last = found
-			break
+			f.add(w, found)
+			return true
 		}
 		if last.Key == "" { // who answered says more than who did not
 			last = found
 		}
 	}
-	f.add(last)
+	f.add(w, last)
+	return false
+}
+
+// judge asks an address that was announced.
+func (f *finder) judge(ctx context.Context, e *zeroconf.ServiceEntry, said map[string]string, address string) Found {
+	found := f.ask(ctx, address)
+	found.Instance = e.Instance
+	if found.Refused == "" && said["box"] != "" && said["box"] != found.Box {
+		found.Refused = fmt.Sprintf("it is announced as box %s and says that it is %s", said["box"], found.Box)
+	}
+	if found.Box == "" {
+		found.Box, found.Venue = said["box"], said["venue"]
+	}
+	return found
 }
 
 // scoped returns an address as it can be dialled: a link-local one of IPv6 once
@@ -281,19 +444,20 @@ func txt(list []string) map[string]string {
 }
 
 // known asks the addresses that were given, all at once.
-func (f *finder) known(ctx context.Context) (a Attempt) {
+func (f *finder) known(ctx context.Context, a *way) {
 	a.Asked = len(f.search.Known)
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
 		slot = make(chan struct{}, parallel)
 	)
+	defer wg.Wait()
 	for _, address := range f.search.Known {
 		slot <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slot }()
 			found := f.ask(ctx, address)
-			f.add(found)
+			f.add(a, found)
 			if found.Key != "" || found.Refused == "" {
 				mu.Lock()
 				defer mu.Unlock()
@@ -301,12 +465,10 @@ func (f *finder) known(ctx context.Context) (a Attempt) {
 			}
 		})
 	}
-	wg.Wait()
-	return a
 }
 
 // add notes what was found, once.
-func (f *finder) add(one Found) {
+func (f *finder) add(w *way, one Found) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key := one.Box + " " + one.Key + " " + one.Address
@@ -317,10 +479,11 @@ func (f *finder) add(one Found) {
 		return
 	}
 	f.seen[key] = true
-	one.Way, one.Took = f.way, time.Since(f.since)
+	one.Way, one.Took = w.name, time.Since(w.since)
 	one.TookMs = milliseconds(one.Took)
-	if one.Refused == "" && f.first.IsZero() {
-		f.first = time.Now()
+	if one.Refused == "" && f.winner == nil {
+		f.first, f.winner = time.Now(), w
+		close(f.won)
 	}
 	f.found = append(f.found, one)
 }

@@ -1,6 +1,10 @@
 package discovery
 
 import (
+	"bytes"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -8,6 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 	"pgregory.net/rapid"
+
+	"github.com/avoqado/avoqado-edge/internal/identity"
 )
 
 func TestPairingSurvivesTheQRCode(t *testing.T) {
@@ -57,12 +63,88 @@ func TestSpread(t *testing.T) {
 func TestCardListsItsAddress(t *testing.T) {
 	has := []string{"192.168.1.10:8080", "[fe80::1]:8080"}
 	for address, want := range map[string]bool{
-		"192.168.1.10:8080": true, "[fe80::1%eth0]:8080": true, "[::ffff:192.168.1.10]:8080": true, "box.local:8080": true,
+		"192.168.1.10:8080": true, "[fe80::1%eth0]:8080": true, "[::ffff:192.168.1.10]:8080": true,
 		"192.168.1.11:8080": false, "192.168.1.10:8081": false,
 	} {
-		if lists(has, address) != want {
+		if lists(has, netip.MustParseAddrPort(address)) != want {
 			t.Errorf("%s: %v", address, !want)
 		}
+	}
+}
+
+// TestImpostors: who shows the card of a real box is not taken for it, under
+// whatever name, be the card relayed, recorded, or changed.
+func TestImpostors(t *testing.T) {
+	key, err := identity.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stolen, err := identity.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func(k identity.Key, nonce string, addresses ...string) []byte {
+		raw, err := k.Seal(identity.Card{Box: "b1", Venue: "v1", State: StateOK, Addresses: addresses, Nonce: nonce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	const elsewhere = "192.168.1.10:8080"
+	for name, c := range map[string]struct {
+		show func(nonce, own string) []byte
+		want string // empty: it is the box
+	}{
+		"the box":                 {func(nonce, own string) []byte { return seal(key, nonce, elsewhere, own) }, ""},
+		"relays its card":         {func(nonce, _ string) []byte { return seal(key, nonce, elsewhere) }, "at another address"},
+		"recorded it":             {func(_, own string) []byte { return seal(key, "n", own) }, "another question"},
+		"recorded one for no one": {func(_, own string) []byte { return seal(key, "", own) }, "another question"},
+		"signs one of its own":    {func(nonce, own string) []byte { return seal(stolen, nonce, own) }, "its key is not"},
+		"relays, and says it is here": {func(nonce, own string) []byte {
+			return bytes.ReplaceAll(seal(key, nonce, elsewhere), []byte(`"`+elsewhere+`"`), []byte(`"`+own+`"`))
+		}, "at another address"},
+	} {
+		var own string
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(c.show(r.URL.Query().Get("nonce"), own))
+		}))
+		own = server.Listener.Addr().String()
+		_, port, _ := net.SplitHostPort(own)
+		for _, address := range []string{own, "localhost:" + port} {
+			r := Find(t.Context(), Search{Known: []string{address}, Browse: -1, Key: key.Fingerprint()})
+			switch {
+			case c.want == "" && (len(r.Found) != 1 || !r.Found[0].Pinned):
+				t.Errorf("%s at %s: %+v", name, address, r)
+			case c.want != "" && (len(r.Found) > 0 || len(r.Refused) != 1 || !strings.Contains(r.Refused[0].Refused, c.want)):
+				t.Errorf("%s at %s: %+v", name, address, r)
+			}
+		}
+		server.Close()
+	}
+}
+
+// TestPosed: without a pin two of one name and two keys are both shown, with a
+// warning.
+func TestPosed(t *testing.T) {
+	var known []string
+	for range 2 {
+		key, err := identity.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			own, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+			raw, _ := key.Seal(identity.Card{Box: "b1", Venue: "v1", State: StateOK, Addresses: []string{own.String()}, Nonce: r.URL.Query().Get("nonce")})
+			_, _ = w.Write(raw)
+		}))
+		defer server.Close()
+		known = append(known, server.Listener.Addr().String())
+	}
+	if r := Find(t.Context(), Search{Known: known, Browse: -1}); len(r.Found) != 2 || r.Advice != adviceTwice {
+		t.Errorf("%+v", r)
+	}
+	if r := Find(t.Context(), Search{Known: known[:1], Browse: -1}); len(r.Found) != 1 || r.Advice != "" {
+		t.Errorf("%+v", r)
 	}
 }
 

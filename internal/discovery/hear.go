@@ -43,21 +43,28 @@ func (r *responder) handle(m *dns.Msg, iface int, who *net.UDPAddr) {
 	ok = ok && n.near(from) && m.Opcode == dns.OpcodeQuery
 	if ok && !r.own[from] {
 		if m.Response && who.Port == mdnsPort {
-			r.taken = r.taken || contradicts(rec, r.own, m)
-		} else if !live {
+			r.taken = r.taken || contradicts(rec, r.own, append(slices.Clone(m.Answer), m.Extra...))
+		} else if !live && contradicts(rec, r.own, m.Ns) { // else it is the box's own, which a reflector repeats
 			r.outrun = r.outrun || goesFirst(rec.named(m.Ns), rec.claims(n))
 		}
 	}
 	r.mu.Unlock()
-	if ok && live && !m.Response {
+	if ok && live && !m.Response && !rec.betterOn(n, from) {
 		r.answer(rec, n, m, who)
 	}
+}
+
+// betterOn reports whether another interface is in the network of who asks and
+// this one is not: both are at one switch, and an answer from here would give
+// an address that cannot be reached from there.
+func (r records) betterOn(n nic, from netip.Addr) bool {
+	return !n.on(from) && slices.ContainsFunc(r.nics, func(other nic) bool { return other.on(from) })
 }
 
 // near reports whether an address is one of the network the interface is on: an
 // answer is never sent away from it (§11).
 func (n nic) near(from netip.Addr) bool {
-	if from.IsPrivate() || from.IsLinkLocalUnicast() || from.IsLoopback() {
+	if from.IsPrivate() || from.IsLoopback() || n.on(from) {
 		return true
 	}
 	bits := 24
@@ -70,8 +77,8 @@ func (n nic) near(from netip.Addr) bool {
 
 // contradicts reports whether another host says that a name of this box is its
 // own (§9): another place for the service, or another address.
-func contradicts(rec records, own map[netip.Addr]bool, m *dns.Msg) bool {
-	for _, rr := range rec.named(append(slices.Clone(m.Answer), m.Extra...)) {
+func contradicts(rec records, own map[netip.Addr]bool, said []dns.RR) bool {
+	for _, rr := range rec.named(said) {
 		if rr.Header().Ttl == 0 {
 			continue // a goodbye
 		}

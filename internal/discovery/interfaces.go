@@ -14,6 +14,19 @@ import (
 type nic struct {
 	net.Interface
 	addrs []netip.Addr
+	nets  []netip.Prefix // those that the addresses are in
+	flaps uint32         // how often its link came or went, as far as the system says
+}
+
+// facts are what a system says of its network beside interfaces and addresses.
+type facts struct {
+	flaps   map[int]uint32 // by index
+	unready map[place]bool // addresses that may turn out to be another's (RFC 4862 §5.4), or did
+}
+
+type place struct {
+	index int
+	addr  netip.Addr
 }
 
 func (n nic) loopback() bool { return n.Flags&net.FlagLoopback != 0 }
@@ -22,6 +35,12 @@ func (n nic) loopback() bool { return n.Flags&net.FlagLoopback != 0 }
 // pulled takes FlagRunning away, so that plugging it in announces the box anew.
 func (n nic) usable() bool {
 	return n.Flags&net.FlagUp != 0 && n.Flags&net.FlagRunning != 0 && len(n.addrs) > 0
+}
+
+// on reports whether an address is of a network that the interface is in. Every
+// interface is in the link-local ones.
+func (n nic) on(a netip.Addr) bool {
+	return a.IsLinkLocalUnicast() || slices.ContainsFunc(n.nets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (n nic) ips() []string {
@@ -38,16 +57,18 @@ func choose(wanted []string) ([]nic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list network interfaces: %w", err)
 	}
-	all := make([]nic, 0, len(ifaces))
+	all, known := make([]nic, 0, len(ifaces)), kernel()
 	for _, i := range ifaces {
-		n := nic{Interface: i}
+		n := nic{Interface: i, flaps: known.flaps[i.Index]}
 		addrs, err := i.Addrs()
 		if err != nil {
 			continue // it vanished meanwhile
 		}
 		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
+			p, err := netip.ParsePrefix(a.String())
+			if err == nil && !known.unready[place{i.Index, p.Addr().WithZone("")}] {
 				n.addrs = append(n.addrs, p.Addr().WithZone(""))
+				n.nets = append(n.nets, p.Masked())
 			}
 		}
 		all = append(all, n)
@@ -74,6 +95,23 @@ func pick(all []nic, wanted []string) []nic {
 		return lan
 	}
 	return loop[:min(1, len(loop))]
+}
+
+// serving leaves of all interfaces the one with an address, and that alone.
+func serving(all []nic, address netip.Addr) []nic {
+	for _, n := range all {
+		if slices.Contains(n.addrs, address) {
+			n.addrs = []netip.Addr{address}
+			return []nic{n}
+		}
+	}
+	return nil
+}
+
+// stayed reports whether no link of two looks at the same interfaces came or
+// went between them, be it too quickly to be seen.
+func stayed(a, b []nic) bool {
+	return slices.EqualFunc(a, b, func(x, y nic) bool { return x.flaps == y.flaps })
 }
 
 // fingerprint is equal for two looks at the network between which nothing

@@ -50,9 +50,10 @@ type records struct {
 
 func (r records) host() string { return r.label + "." + domain }
 
-// equal is true for two between which nobody on the LAN sees a difference.
+// equal is true for two between which there is nothing to be said anew.
 func (r records) equal(o records) bool {
-	return r.label == o.label && slices.EqualFunc(r.services, o.services, service.equal) && fingerprint(r.nics) == fingerprint(o.nics)
+	return r.label == o.label && slices.EqualFunc(r.services, o.services, service.equal) && fingerprint(r.nics) == fingerprint(o.nics) &&
+		stayed(r.nics, o.nics)
 }
 
 // nic returns the interface with an index.

@@ -28,6 +28,9 @@ const (
 
 	// yieldFor is how long the loser of two that probe at once waits (§8.2).
 	yieldFor = time.Second
+
+	// maxYields is how often it does before it takes another name.
+	maxYields = 5
 )
 
 // errTaken says that another host has the name.
@@ -168,7 +171,7 @@ func (r *responder) join(nics []nic) error {
 
 // claim probes for the names (§8.1).
 func (r *responder) claim(ctx context.Context) error {
-	for {
+	for range maxYields {
 		r.mu.Lock()
 		r.taken, r.outrun = false, false
 		rec := r.rec
@@ -195,6 +198,7 @@ func (r *responder) claim(ctx context.Context) error {
 			return err
 		}
 	}
+	return errTaken // who goes first that often never comes to use it
 }
 
 func (r *responder) probe(rec records, n nic) *dns.Msg {

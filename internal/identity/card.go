@@ -16,9 +16,6 @@ const Path = "/.well-known/avoqado-edge"
 // typ keeps a card from being taken for anything else that the key signs.
 const typ = "avoqado-edge-card+jws"
 
-// MaxNonce is the longest nonce that a box puts on a card, in bytes.
-const MaxNonce = 64
-
 // Card is what a box says of itself. What it holds is no secret.
 type Card struct {
 	V           int       `json:"v"` // 1; clients pass over members they do not know
@@ -34,7 +31,7 @@ type Card struct {
 	State       string    `json:"state"`                 // as the TXT key of that name
 	Key         string    `json:"key"`                   // fingerprint of the key that signs, see [Fingerprint]
 	IssuedAt    time.Time `json:"issuedAt"`              // by the clock of the box, which may be wrong
-	Nonce       string    `json:"nonce,omitempty"`       // as the client asked
+	Nonce       string    `json:"nonce,omitempty"`       // as the client asked, at most 64 characters
 }
 
 // document is a card as it travels: for people and simple clients as it is, and

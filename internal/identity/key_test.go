@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 func open(t *testing.T, dir string) Key {
@@ -46,9 +48,7 @@ func TestKeyStays(t *testing.T) {
 
 // TestFingerprintAsOpenSSL has a technician's tool find the same fingerprint.
 func TestFingerprintAsOpenSSL(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("SKIPPED: openssl is not installed")
-	}
+	needs.Program(t, "openssl")
 	dir := t.TempDir()
 	k := open(t, dir)
 	out, err := exec.Command("sh", "-c", `openssl pkey -in "$0" -pubout -outform DER | sha256sum`, filepath.Join(dir, File)).CombinedOutput()
