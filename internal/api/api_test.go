@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -42,6 +43,13 @@ func (tokens) Verify(token string) (auth.Grant, error) {
 func leaseEnd() time.Time { return time.Date(2126, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 func (tokens) MintConsole(role event.Role, _ time.Duration) (string, error) { return string(role), nil }
+
+func (tokens) Logout(token string) error {
+	if token == "full" {
+		return errors.New("disk is full")
+	}
+	return nil
+}
 
 // door remembers what came through it and refuses events called "refused".
 type door struct {
@@ -223,7 +231,7 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 	lan := s.LAN()
 	want := map[string]access{
 		"GET /healthz": public, "GET /readyz": public, "GET /": public,
-		"GET /asyncapi.yaml": public, "GET /docs": public, "GET /ca.crt": public,
+		"GET /asyncapi.yaml": public, "GET /docs": public, "GET /docs/{page}": public, "GET /ca.crt": public,
 		"GET /.well-known/avoqado-edge": public,
 		"GET /metrics":                  loopback,
 		"POST /api/v1/login":            public, "POST /api/v1/logout": public, "POST /api/v1/login/code": operator,
@@ -241,8 +249,8 @@ func TestEveryRouteHasItsAccessRule(t *testing.T) {
 		"GET /api/v1/events/tail": office, "GET /api/v1/events/{id}": office,
 		"GET /api/v1/events/settled": office,
 		"GET /api/v1/events/parked":  office, "POST /api/v1/events/parked/{seq}/{decision}": operator,
-		"POST /api/v1/uplink/cut": operator,
-		"GET /api/v1/outages":     office, "GET /api/v1/outages/{id}": office,
+		"POST /api/v1/uplink/cut": operator, "GET /api/v1/diagnosis": operator,
+		"GET /api/v1/outages": office, "GET /api/v1/outages/{id}": office,
 		"GET /api/v1/journal/stats": operator, "GET /api/v1/journal/export": operator,
 		"GET /api/v1/journal/backup": operator, "POST /api/v1/journal/compact": operator,
 		"POST /api/v1/reload": operator, "GET /debug/pprof/": operator, "GET /debug/pprof/profile": operator,
@@ -359,22 +367,38 @@ func TestMetricsAnswerThisMachineWithoutAToken(t *testing.T) {
 	if w.Code != http.StatusOK {
 		t.Errorf("from ::1: status %d", w.Code)
 	}
-	req.Header.Set("X-Forwarded-For", "8.8.8.8")
-	w = httptest.NewRecorder()
-	lan.ServeHTTP(w, req)
-	if w.Code != http.StatusUnauthorized {
-		t.Errorf("through a proxy: status %d, want 401", w.Code)
+	for _, h := range []http.Header{
+		{"X-Forwarded-For": {"8.8.8.8"}},
+		{"X-Forwarded-For": {""}},
+		{"X-Forwarded-Host": {"a.example"}},
+		{"X-Real-Ip": {"8.8.8.8"}},
+		{"Forwarded": {"for=8.8.8.8"}},
+		{"Via": {"1.1 proxy"}},
+	} {
+		req.Header = h
+		w = httptest.NewRecorder()
+		lan.ServeHTTP(w, req)
+		if w.Code != http.StatusUnauthorized {
+			t.Errorf("through a proxy, by %v: status %d, want 401", h, w.Code)
+		}
 	}
 }
 
 func TestReadyTellsWhyNot(t *testing.T) {
-	lan := newServer(newMemory(0), box{notReady: errors.New("disk on fire")}, &door{}).LAN()
+	server := newServer(newMemory(0), box{notReady: errors.New("disk on fire")}, &door{})
+	lan := server.LAN()
 	status, body := ask(t, lan, "GET", "/readyz", "", "")
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "disk on fire") {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, _ := ask(t, lan, "GET", "/healthz", "", ""); status != http.StatusOK {
 		t.Errorf("healthz depends on the journal: %d", status)
+	}
+	if err := onSocket(t, server).Ready(t.Context()); err == nil || err.Error() != "disk on fire" {
+		t.Errorf("over the socket: %v", err)
+	}
+	if err := onSocket(t, newServer(newMemory(0), box{}, &door{})).Ready(t.Context()); err != nil {
+		t.Errorf("of a box that is ready: %v", err)
 	}
 }
 
@@ -571,6 +595,9 @@ func TestSocketFile(t *testing.T) {
 	l, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("whoever may open it is an operator: %v, %v", info, err)
 	}
 	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another box") {
 		t.Errorf("a living socket was replaced: %v", err)

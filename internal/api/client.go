@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,12 @@ func NewClient(path string) *Client {
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var st Status
 	return st, c.get(ctx, "/api/v1/status", &st)
+}
+
+// Ready returns nil if the box takes events, else an error with its reason.
+func (c *Client) Ready(ctx context.Context) error {
+	var answer struct{}
+	return c.get(ctx, "/readyz", &answer)
 }
 
 // LoginCode is what lets somebody into the console page once.
@@ -147,6 +154,9 @@ func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, 
 	return c.send(ctx, method, path, nil)
 }
 
+// wsaRefused is what Windows says for ECONNREFUSED, and of a socket that is not there.
+const wsaRefused = syscall.Errno(10061)
+
 func (c *Client) send(ctx context.Context, method, path string, said io.Reader) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://box"+path, said)
 	if err != nil {
@@ -154,7 +164,7 @@ func (c *Client) send(ctx context.Context, method, path string, said io.Reader) 
 	}
 	resp, err := c.http.Do(req)
 	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, wsaRefused):
 		return nil, fmt.Errorf("%w: nothing answers on %s", ErrNotRunning, c.path)
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("open %s: needs root or membership of the service's group", c.path)
@@ -166,10 +176,13 @@ func (c *Client) send(ctx context.Context, method, path string, said io.Reader) 
 	}
 	defer func() { _ = resp.Body.Close() }()
 	var refusal struct {
-		Error string `json:"error"`
+		Error  string `json:"error"`
+		Reason string `json:"reason"` // of /readyz
 	}
-	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&refusal) == nil && refusal.Error != "" {
-		return nil, errors.New(refusal.Error)
+	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&refusal) == nil {
+		if why := cmp.Or(refusal.Error, refusal.Reason); why != "" {
+			return nil, errors.New(why)
+		}
 	}
 	return nil, fmt.Errorf("the box answers %s with %s", path, resp.Status)
 }

@@ -175,6 +175,30 @@ func TestBadTokensAreSlowedDown(t *testing.T) {
 	}
 }
 
+// TestWrongCodesAreSlowedDown as bad tokens are, and a right one is not.
+func TestWrongCodesAreSlowedDown(t *testing.T) {
+	l := &limits{left: 1000}
+	s := newLimited(newMemory(0), box{}, &door{}, l)
+	code, _, err := s.code.renew(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2 {
+		l.busy = n > 0
+		w := requestFrom(t, s.LAN(), "/api/v1/login", "", `{"code":"x"}`)
+		if want := []int{http.StatusUnauthorized, http.StatusTooManyRequests}[n]; w.Code != want {
+			t.Errorf("%d %s, want %d", w.Code, w.Body, want)
+		}
+	}
+	if w := requestFrom(t, s.LAN(), "/api/v1/login", "", `{"code":"`+code+`"}`); w.Code != http.StatusOK {
+		t.Errorf("the right one: %d %s", w.Code, w.Body)
+	}
+	want := "denied 192.168.1.20 code is wrong or over"
+	if !slices.Equal(l.calls, []string{want, want}) {
+		t.Errorf("noted %q", l.calls)
+	}
+}
+
 // TestHangingUpEndsTheWait has a caller with a bad token go while its answer is
 // held back, whatever it still had to send.
 func TestHangingUpEndsTheWait(t *testing.T) {

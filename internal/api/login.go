@@ -32,10 +32,14 @@ const (
 	maxLogin = 16 << 10 // bytes of a body
 )
 
-// Logins makes tokens for people who have shown that the box is theirs. Safe for
-// concurrent use.
+// Logins makes tokens for people who have shown that the box is theirs, and ends
+// tokens. Safe for concurrent use.
 type Logins interface {
 	MintConsole(role event.Role, lifetime time.Duration) (string, error)
+
+	// Logout has a token refused from now on and ends its sessions; without an
+	// error that is durable. A token that is not good changes nothing.
+	Logout(token string) error
 }
 
 // code is the one that may be used now; making another one ends it.
@@ -115,7 +119,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	}
 	cookie := newCookie(r, token)
 	if !grant.Expires.IsZero() {
-		cookie.MaxAge = max(1, int(time.Until(grant.Expires)/time.Second))
+		now := s.cfg.Box.Status().Clock.Now // that of the machine may have jumped
+		cookie.MaxAge = max(1, int(grant.Expires.Sub(now)/time.Second))
 	}
 	http.SetCookie(w, cookie)
 	s.cfg.Log.Info("logged in", "user", grant.Subject, "role", grant.Role, "address", r.RemoteAddr, "code", asked.Code != "")
@@ -139,8 +144,17 @@ func (s *Server) redeem(r *http.Request, text string) (token string, refusal *ev
 	return token, nil
 }
 
-// logout takes the cookie away. The token in it stays good for whoever kept it.
+// logout ends the tokens that the request shows, also for whoever kept a copy, and
+// takes the cookie away. Whether they were good is told nobody.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	for _, token := range tokensOf(r) {
+		if err := s.cfg.Logins.Logout(token); err != nil {
+			s.cfg.Log.Error("logout cannot be kept", "address", r.RemoteAddr, "err", err)
+			writeRefusal(w, event.RefuseForNow("logout_not_kept",
+				"The logout cannot be kept and may end with a restart of the box: log out once more, or have the token revoked", time.Minute))
+			return
+		}
+	}
 	cookie := newCookie(r, "")
 	cookie.MaxAge = -1
 	http.SetCookie(w, cookie)

@@ -1,14 +1,20 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/auth"
+	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
 // browser sends requests as a page of the given origin would.
@@ -83,6 +89,12 @@ func TestLogin(t *testing.T) {
 		t.Errorf("logged out: %s", page.cookies[0])
 	}
 
+	// A logout that is not kept is said, and the cookie stays for another try.
+	full := &browser{t: t, handler: s.LAN(), origin: page.origin, cookies: []*http.Cookie{{Name: "accessToken", Value: "full"}}} //nolint:gosec // a request's
+	if w := full.ask("POST", "/api/v1/logout", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "logout_not_kept") || full.cookies[0].Value != "full" {
+		t.Errorf("on a full disk: %d %s", w.Code, w.Body)
+	}
+
 	for body, want := range map[string]int{
 		`{"token":"old"}`: 401, `{"token":"junk"}`: 401, `{}`: 400, `{"token":"MANAGER","code":"123456"}`: 400, `[]`: 400, `{"token":7}`: 400,
 		`{"token":"MANAGER"}{}`: 400, `{"token":"MANAGER","x":1}`: 400, ``: 400, `{"token":"` + strings.Repeat("x", 20<<10) + `"}`: 400,
@@ -91,6 +103,27 @@ func TestLogin(t *testing.T) {
 		if w.Code != want || len(w.Result().Cookies()) != 0 {
 			t.Errorf("login with %.40s: %d %s", body, w.Code, w.Body)
 		}
+	}
+}
+
+// slow is a box whose clock is not where the machine's has jumped to.
+type slow struct {
+	box
+	now time.Time
+}
+
+func (s slow) Status() Status { return Status{Clock: ClockStatus{Now: s.now}} }
+
+// Who logs in stays in by the clock that judges tokens, the box's.
+func TestTheCookieGoesByTheClockOfTheBox(t *testing.T) {
+	now := time.Now().Add(-48 * time.Hour)
+	s := newServer(newMemory(1), box{}, &door{})
+	s.cfg.Auth = &turnstile{grant: auth.Grant{Subject: "console", Venue: "v1", Role: event.Admin, Expires: now.Add(8 * time.Hour)}}
+	s.cfg.Box = slow{now: now}
+	page := &browser{t: t, handler: s.LAN(), origin: "http://192.168.1.5:8080"}
+	page.ask("POST", "/api/v1/login", `{"token":"T"}`)
+	if len(page.cookies) != 1 || page.cookies[0].MaxAge != 8*60*60 {
+		t.Errorf("%v", page.cookies)
 	}
 }
 
@@ -195,5 +228,84 @@ func TestLeasesAreRecorded(t *testing.T) {
 	l.busy = true
 	if status, body := ask(t, lan, "GET", "/api/v1/session", "lease-WAITER", ""); status != http.StatusTooManyRequests {
 		t.Errorf("without a record: %d %s", status, body)
+	}
+}
+
+// turnstile says of every token what was set last.
+type turnstile struct {
+	mu    sync.Mutex // guards below
+	grant auth.Grant
+	err   error
+}
+
+func (d *turnstile) set(g auth.Grant, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.grant, d.err = g, err
+}
+
+func (d *turnstile) Verify(string) (auth.Grant, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.grant, d.err
+}
+
+// TestTailEndsWithItsToken: an answer without an end is no way around the end of
+// a token, its revocation or a lease.
+func TestTailEndsWithItsToken(t *testing.T) {
+	manager := auth.Grant{Subject: "m", Venue: "v1", Role: event.Manager}
+	waiter, leased := manager, manager
+	waiter.Role, leased.Lease = event.Waiter, leaseEnd()
+	for name, c := range map[string]struct {
+		then auth.Grant
+		err  error
+		busy bool // events come all the time
+	}{
+		"ended":                 {auth.Grant{}, auth.ErrExpired, false},
+		"revoked, in a stream":  {auth.Grant{}, auth.ErrRevoked, true},
+		"let in by a lease now": {leased, nil, false},
+		"another role":          {waiter, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, gate := newMemory(1), &turnstile{grant: manager}
+			s := newServer(m, box{}, &door{})
+			s.cfg.Auth = gate
+			web := httptest.NewServer(s.LAN())
+			defer web.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, web.URL+"/api/v1/events/tail?after=0", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer x")
+			res, err := http.DefaultClient.Do(req)
+			if err != nil || res.StatusCode != http.StatusOK {
+				t.Fatalf("%v, %v", res, err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			lines := bufio.NewReader(res.Body)
+			if _, err := lines.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			gate.set(c.then, c.err)
+			if c.busy {
+				stop := make(chan struct{})
+				defer close(stop)
+				go func() {
+					for tick := time.NewTicker(50 * time.Millisecond); ; {
+						select {
+						case <-stop:
+							return
+						case <-tick.C:
+							m.add()
+						}
+					}
+				}()
+			}
+			if _, err := io.Copy(io.Discard, lines); err != nil {
+				t.Errorf("it goes on: %v", err)
+			}
+		})
 	}
 }

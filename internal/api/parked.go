@@ -22,6 +22,10 @@ type Parking interface {
 	// Settled returns the newest decisions, oldest first.
 	Settled() ([]SettledEvent, error)
 
+	// Stands says whether the event at a position is parked, or else what was
+	// decided when it was: retry, edit or drop. Cheap.
+	Stands(seq event.Seq) (parked bool, decided string)
+
 	// Settle carries out a decision (retry, edit or drop) and returns where the
 	// event is in the journal now, zero if it was dropped. The errors below say
 	// that the caller must do something else first.
@@ -86,8 +90,9 @@ type Parked struct {
 func (s *Server) parked(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
 	list := []Parked{}
 	if s.cfg.Parking != nil {
+		record := s.recorder()
 		for _, p := range s.cfg.Parking.Parked() {
-			list = append(list, Parked{s.record(&p.Event), p.At, p.Reason, uint64(p.Behind)})
+			list = append(list, Parked{record(&p.Event), p.At, p.Reason, uint64(p.Behind)})
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"parked": list})
@@ -113,7 +118,9 @@ func (s *Server) settled(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
 			return
 		}
 		for _, d := range all {
-			list = append(list, Settled{s.record(&d.Event), d.At, d.Reason, d.Decision, d.Note, uint64(d.Again)})
+			r := recordOf(&d.Event)
+			r.Synced = d.Again > 0 && d.Again <= s.cfg.Events.Cursor(UplinkCursor) // it is another event now
+			list = append(list, Settled{r, d.At, d.Reason, d.Decision, d.Note, uint64(d.Again)})
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"settled": list})

@@ -52,6 +52,8 @@ type Alert struct {
 	Message string   `json:"message"`
 	Venue   string   `json:"venueId"`
 	Roles   []string `json:"targetRoles,omitempty"` // none: all
+
+	Expires time.Time `json:"expiresAt,omitzero"` // zero: it is shown to who comes within a day
 }
 
 // Alert stores an alert for the venue and returns its id. It is on disk then.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/auth"
 	"github.com/avoqado/avoqado-edge/internal/event"
@@ -31,7 +32,7 @@ type request struct {
 // sender's address, and is refused with 429 beyond it. What is answered with success is on
 // disk, whatever became of its neighbours.
 func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
-	body, ok := readBody(w, r)
+	body, ok := s.bodyOf(w, r, g)
 	if !ok {
 		return
 	}
@@ -51,10 +52,15 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 			fmt.Sprintf("The array has %d events, at most %d are taken at once", len(list), maxEvents)))
 		return
 	}
+	ctx, done := s.whileIn(r, g, nil)
+	defer done()
 	status := http.StatusOK
 	acks := []byte{'['}
 	for i, one := range list {
-		ack, st := s.publishOne(w, r, g, one)
+		ack, st := refusalJSON(errGone)
+		if ctx.Err() == nil || r.Context().Err() != nil { // who hung up was not taken back
+			ack, st = s.publishOne(w, r, g, one)
+		}
 		if st != http.StatusOK {
 			status = http.StatusMultiStatus
 		}
@@ -64,6 +70,21 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 		acks = append(acks, ack...)
 	}
 	writeRaw(w, status, append(acks, ']'))
+}
+
+// errGone answers what came too late.
+var errGone = event.Refuse(http.StatusUnauthorized, "bad_token", "The token is not good any more")
+
+// bodyOf is readBody for who was let in: a body may take its time, and its sender be
+// taken back meanwhile.
+func (s *Server) bodyOf(w http.ResponseWriter, r *http.Request, g auth.Grant) (body []byte, ok bool) {
+	began := time.Now()
+	body, ok = readBody(w, r)
+	if ok && time.Since(began) >= verifyEvery && s.stillIn(r, g) != nil {
+		writeRefusal(w, errGone)
+		return nil, false
+	}
+	return body, ok
 }
 
 // readBody returns the body of a request without the space around it, or
@@ -84,7 +105,7 @@ func (s *Server) commandResult(w http.ResponseWriter, r *http.Request, g auth.Gr
 		writeRefusal(w, refusal)
 		return
 	}
-	if body, ok := readBody(w, r); ok {
+	if body, ok := s.bodyOf(w, r, g); ok {
 		ack, status := s.cfg.Publish.CommandResult(r.Context(), g, body)
 		writeRaw(w, status, ack)
 	}

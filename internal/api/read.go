@@ -154,16 +154,32 @@ type Record struct {
 	Expires       time.Time       `json:"expiresAt,omitzero"`
 	Audience      event.Audience  `json:"audience"`
 	Synced        bool            `json:"synced"`
+	Parked        bool            `json:"parked,omitempty"`  // the cloud has been asked, and has not got it
+	Decided       string          `json:"decided,omitempty"` // what an operator decided then: retry, edit, drop
 	Payload       json.RawMessage `json:"payload"`
 }
 
-func (s *Server) record(e *event.Event) Record {
+// recorder returns how events are shown as the cloud stands to them now: what is
+// parked, or was and is sent from another place or not at all, lies behind the
+// cursor, and is not with the cloud.
+func (s *Server) recorder() func(*event.Event) Record {
+	synced := s.cfg.Events.Cursor(UplinkCursor)
+	return func(e *event.Event) Record {
+		r := recordOf(e)
+		if s.cfg.Parking != nil {
+			r.Parked, r.Decided = s.cfg.Parking.Stands(e.Seq)
+		}
+		r.Synced = e.Seq <= synced && !r.Parked && r.Decided == ""
+		return r
+	}
+}
+
+func recordOf(e *event.Event) Record {
 	return Record{
 		Seq: uint64(e.Seq), Epoch: string(e.Epoch), ID: string(e.ID), Event: string(e.Kind),
 		Class: e.Class.String(), Origin: e.Origin.String(), Time: e.Time, Subject: e.Subject,
 		Actor: e.Actor, Role: string(e.Role), Terminal: e.Terminal, CorrelationID: e.CorrelationID,
 		Expires: e.Expires, Audience: e.Audience, Payload: e.Payload,
-		Synced: e.Seq <= s.cfg.Events.Cursor(UplinkCursor),
 	}
 }
 
@@ -189,7 +205,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 		writeRefusal(w, event.Refuse(http.StatusBadRequest, "bad_after", "after must be a sequence number"))
 		return
 	}
-	records := []Record{}
+	records, record := []Record{}, s.recorder()
 	for at := event.Seq(after); uint64(len(records)) < limit; {
 		events, err := s.cfg.Events.Read(at, int(limit)-len(records), readBytes) //nolint:gosec // at most listMax
 		if err != nil {
@@ -200,7 +216,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 			break
 		}
 		for i := range events {
-			records = append(records, s.record(&events[i]))
+			records = append(records, record(&events[i]))
 		}
 		at = events[len(events)-1].Seq
 	}
@@ -217,12 +233,13 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 		writeRefusal(w, event.Refuse(http.StatusInternalServerError, "journal", "The journal cannot be read: "+err.Error()))
 		return
 	}
-	writeJSON(w, http.StatusOK, s.record(&e))
+	writeJSON(w, http.StatusOK, s.recorder()(&e))
 }
 
 // tail answers GET /api/v1/events/tail[?after=SEQ] with one JSON object a line,
-// for as long as the caller stays; without after it begins with what comes next.
-func (s *Server) tail(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+// for as long as the caller stays, and is let in as at the start; without after it
+// begins with what comes next.
+func (s *Server) tail(w http.ResponseWriter, r *http.Request, g auth.Grant) {
 	at, err := number(r, "after", uint64(s.cfg.Events.Stored()))
 	if err != nil {
 		writeRefusal(w, event.Refuse(http.StatusBadRequest, "bad_after", "after must be a sequence number"))
@@ -235,16 +252,22 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
 	_ = rc.Flush()
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	for s.cfg.Events.Wait(r.Context(), event.Seq(at)) == nil {
+	ctx, done := s.whileIn(r, g, nil)
+	defer done()
+	for {
+		if s.cfg.Events.Wait(ctx, event.Seq(at)) != nil || ctx.Err() != nil {
+			return
+		}
 		events, err := s.cfg.Events.Read(event.Seq(at), 256, readBytes)
 		if err != nil {
 			s.cfg.Log.Warn("tail stops", "after", at, "err", err)
 			return
 		}
+		record := s.recorder()
 		for i := range events {
 			// A reader that stands still is let go; the journal waits for nobody.
 			_ = rc.SetWriteDeadline(time.Now().Add(10 * time.Second))
-			if enc.Encode(s.record(&events[i])) != nil {
+			if ctx.Err() != nil || enc.Encode(record(&events[i])) != nil {
 				return
 			}
 			at = uint64(events[i].Seq)

@@ -16,8 +16,8 @@ type Reloaded struct {
 }
 
 // reload answers POST /api/v1/reload.
-func (s *Server) reload(w http.ResponseWriter, _ *http.Request, _ auth.Grant) {
-	done, err := s.cfg.Reload()
+func (s *Server) reload(w http.ResponseWriter, r *http.Request, _ auth.Grant) {
+	done, err := s.cfg.Reload(r.Context())
 	if err != nil {
 		writeRefusal(w, event.Refuse(http.StatusUnprocessableEntity, "config",
 			"The configuration is refused as a whole, the box goes on as it was:\n"+err.Error()))

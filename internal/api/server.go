@@ -100,9 +100,9 @@ type Config struct {
 	Outages Outages    // likewise
 	Journal func() any // the journal's figures, as JSON can hold them
 	Keeper  Keeper
-	CA      func() []byte            // certificate of the box's own CA in PEM; nil: it has none
-	Reload  func() (Reloaded, error) // the error of a configuration with problems names them all
-	Cut     func(time.Duration)      // the link to the cloud, to practise an outage; nil: there is no cloud
+	CA      func() []byte                           // certificate of the box's own CA in PEM; nil: it has none
+	Reload  func(context.Context) (Reloaded, error) // the error of a configuration with problems names them all
+	Cut     func(time.Duration)                     // the link to the cloud, to practise an outage; nil: there is no cloud
 	// Card returns what the box says of itself under its signature, as JSON,
 	// with a nonce of at most 64 characters that the caller chose.
 	Card    func(nonce string) ([]byte, error)
@@ -115,8 +115,9 @@ type Config struct {
 	Pairing func() ([]byte, error)
 
 	// History returns what is known of the last minutes, as JSON can hold it.
-	History func(of time.Duration) any
-	Log     *slog.Logger
+	History   func(of time.Duration) any
+	Diagnosis func() Diagnosis
+	Log       *slog.Logger
 }
 
 // access says who may call a route over the LAN. On the unix socket whoever
@@ -192,6 +193,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/journal/backup", operator, s.backup},
 		{"POST /api/v1/journal/compact", operator, s.compact},
 		{"POST /api/v1/reload", operator, s.reload},
+		{"GET /api/v1/diagnosis", operator, s.diagnosis},
 		{"POST /api/v1/uplink/cut", operator, s.cut},
 		{"GET /debug/pprof/", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Index(w, r) }},
 		{"GET /debug/pprof/profile", operator, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { pprof.Profile(w, r) }},
@@ -199,6 +201,7 @@ func (s *Server) routes() []route {
 		{"GET /.well-known/avoqado-edge", public, s.card},
 		{"GET /asyncapi.yaml", public, s.spec},
 		{"GET /docs", public, s.spec},
+		{"GET /docs/{page}", public, s.spec},
 		{"GET /console/", public, func(w http.ResponseWriter, r *http.Request, _ auth.Grant) { s.cfg.Page.ServeHTTP(w, r) }},
 		{"GET /", public, s.root},
 	}
@@ -218,6 +221,7 @@ func (s *Server) mux(check func(access, *http.Request) (auth.Grant, *event.Refus
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) {
+			w.Header().Set("X-Content-Type-Options", "nosniff") // some answers repeat what was asked for
 			grant, refusal := check(r.access, req)
 			if refusal != nil {
 				writeRefusal(w, refusal)
@@ -263,7 +267,7 @@ func (s *Server) verify(r *http.Request, tokens ...string) (auth.Grant, *event.R
 	if len(tokens) == 0 {
 		return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "no_token", auth.ErrNoToken.Error())
 	}
-	var why error
+	var why, noted error // told, and counted: a guess beside a token that has ended is one
 	for _, token := range tokens {
 		grant, err := s.cfg.Auth.Verify(token)
 		if err == nil {
@@ -273,8 +277,11 @@ func (s *Server) verify(r *http.Request, tokens ...string) (auth.Grant, *event.R
 		if why == nil || errors.Is(err, auth.ErrExpired) {
 			why = err
 		}
+		if noted == nil || !errors.Is(err, auth.ErrExpired) {
+			noted = err
+		}
 	}
-	if refusal := s.denied(r, why); refusal != nil {
+	if refusal := s.denied(r, noted); refusal != nil {
 		return auth.Grant{}, refusal
 	}
 	return auth.Grant{}, event.Refuse(http.StatusUnauthorized, "bad_token", why.Error())
@@ -286,8 +293,10 @@ func fromLoopback(r *http.Request) bool {
 		return false
 	}
 	ip := net.ParseIP(host)
-	// A proxy on this machine speaks for somebody else.
-	return ip != nil && ip.IsLoopback() && r.Header.Get("X-Forwarded-For") == ""
+	// A proxy on this machine speaks for somebody else, and mostly says so.
+	proxied := slices.ContainsFunc([]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via"},
+		func(name string) bool { return len(r.Header.Values(name)) > 0 })
+	return ip != nil && ip.IsLoopback() && !proxied
 }
 
 // writeRefusal answers with the same error object a socket gets.

@@ -191,13 +191,14 @@ type ClockStatus struct {
 
 // DiscoveryStatus tells what is announced on the LAN.
 type DiscoveryStatus struct {
-	State      string   `json:"state"` // off, starting, announcing or failing
+	State      string   `json:"state"`        // off, starting, announcing or failing
+	By         string   `json:"by,omitempty"` // who answers for the box: avahi or builtin
 	Instance   string   `json:"instance,omitempty"`
 	Interfaces []string `json:"interfaces,omitempty"` // such as "eth0 192.168.1.10"
 	Error      string   `json:"error,omitempty"`
 }
 
-// Stats is the answer of GET /api/v1/stats: the seed's getConnectionStats
+// Stats is the answer of GET /api/v1/stats: the existing system's getConnectionStats
 // (contract §7.1), flat for new callers and in its old shape beside it.
 type Stats struct {
 	TotalConnections int            `json:"totalConnections"`
@@ -215,15 +216,15 @@ type Stats struct {
 	Started time.Time  `json:"started"`
 }
 
-// ConnectionStats is the seed's object of that name.
+// ConnectionStats is the existing system's object of that name.
 type ConnectionStats struct {
 	TotalConnections int            `json:"totalConnections"`
 	VenueConnections map[string]int `json:"venueConnections"`
 	RoleConnections  map[string]int `json:"roleConnections"`
 }
 
-// ServerStats is the seed's object of that name. Rooms counts one implicit
-// room per socket besides the joined ones, as the seed does.
+// ServerStats is the existing system's object of that name. Rooms counts one implicit
+// room per socket besides the joined ones, as there.
 type ServerStats struct {
 	ConnectedClients int `json:"connectedClients"`
 	Rooms            int `json:"rooms"`
@@ -238,7 +239,7 @@ type EventStats struct {
 }
 
 // Terminal is one row of GET /api/v1/terminals; the first six names are the
-// seed's (contract §3.7).
+// existing system's (contract §3.7).
 type Terminal struct {
 	TerminalID    string    `json:"terminalId"`
 	Name          string    `json:"name,omitempty"`

@@ -25,7 +25,7 @@ func (s *Server) ours(w http.ResponseWriter, r *http.Request) bool {
 
 // posted returns the body of a request for the box's venue, which counts against
 // its sender's address like an event, or refuses it.
-func (s *Server) posted(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+func (s *Server) posted(w http.ResponseWriter, r *http.Request, g auth.Grant) (body []byte, ok bool) {
 	if !s.ours(w, r) {
 		return nil, false
 	}
@@ -33,19 +33,23 @@ func (s *Server) posted(w http.ResponseWriter, r *http.Request) (body []byte, ok
 		writeRefusal(w, refusal)
 		return nil, false
 	}
-	return readBody(w, r)
+	return s.bodyOf(w, r, g)
 }
 
-// charge has a terminal take a payment, and answers when it has: a long poll.
+// charge has a terminal take a payment, and answers when it has: a long poll. Who is
+// not let in any more waits no longer, and is told as at the end of the wait that
+// the card may be charged; but whose token ends by itself meanwhile hears the result.
 func (s *Server) charge(w http.ResponseWriter, r *http.Request, g auth.Grant) {
-	if body, ok := s.posted(w, r); ok {
-		answer, status := s.cfg.Till.Charge(r.Context(), g, r.Header.Get("X-Device-Name"), body)
+	if body, ok := s.posted(w, r, g); ok {
+		ctx, done := s.whileIn(r, g, auth.ErrExpired)
+		defer done()
+		answer, status := s.cfg.Till.Charge(ctx, g, r.Header.Get("X-Device-Name"), body)
 		writeRaw(w, status, answer)
 	}
 }
 
 func (s *Server) cancelCharge(w http.ResponseWriter, r *http.Request, g auth.Grant) {
-	if body, ok := s.posted(w, r); ok {
+	if body, ok := s.posted(w, r, g); ok {
 		answer, status := s.cfg.Till.CancelCharge(r.Context(), g, body)
 		writeRaw(w, status, answer)
 	}
@@ -66,8 +70,10 @@ func (s *Server) onlineTerminals(w http.ResponseWriter, r *http.Request, g auth.
 }
 
 func (s *Server) printReceipt(w http.ResponseWriter, r *http.Request, g auth.Grant) {
-	if body, ok := s.posted(w, r); ok {
-		answer, status := s.cfg.Till.PrintReceipt(r.Context(), g, r.PathValue("terminalId"), body)
+	if body, ok := s.posted(w, r, g); ok {
+		ctx, done := s.whileIn(r, g, auth.ErrExpired)
+		defer done()
+		answer, status := s.cfg.Till.PrintReceipt(ctx, g, r.PathValue("terminalId"), body)
 		writeRaw(w, status, answer)
 	}
 }

@@ -66,7 +66,8 @@ func line(most int) func(string) error {
 }
 
 func absolute(s string) error {
-	if !filepath.IsAbs(s) {
+	// Without a drive it is a path on the one that the program is on.
+	if !filepath.IsAbs(s) && (runtime.GOOS != "windows" || !strings.HasPrefix(s, "/")) {
 		return fmt.Errorf("%q does not begin at the root; a service has no current folder", s)
 	}
 	return nil
@@ -219,6 +220,19 @@ func signingSecret(s string) error {
 	return nil
 }
 
+// placeholder reports whether a secret was probably meant to be replaced.
+func placeholder(s string) bool {
+	s = strings.ToLower(s)
+	some := make(map[rune]bool)
+	for _, r := range s {
+		some[r] = true
+	}
+	few := s != "" && len(some) < 6
+	return few || strings.HasPrefix(s, "$") || strings.HasPrefix(s, "<") ||
+		slices.ContainsFunc([]string{"changeme", "change-me", "change_me", "change this", "replace", "placeholder", "example", "your-", "your_", "access_token_secret"},
+			func(word string) bool { return strings.Contains(s, word) })
+}
+
 // redisURL does not repeat the URL: it may hold a password.
 func redisURL(s string) error {
 	u, err := url.Parse(s)
@@ -319,6 +333,14 @@ func (l *loader) warn(c *Config) {
 	}
 	if plain == len(c.Uplink.Brokers) && c.Uplink.CAFile+c.Uplink.CertFile != "" {
 		tell("uplink.ca_file and cert_file are set, and no broker uses TLS")
+	}
+	for _, s := range []struct {
+		path   string
+		secret Secret
+	}{{"auth.access_token_secret", c.Auth.AccessTokenSecret}, {"auth.previous_secret", c.Auth.PreviousSecret}} {
+		if placeholder(s.secret.Reveal()) {
+			tell("%s looks like a placeholder: whoever guesses it can make tokens for anybody", s.path)
+		}
 	}
 	for _, k := range keys() {
 		if o := c.origins[k.path]; k.secret && o.level == fromFile && o.file == "" && (k.plain == nil || !k.plain(l.entries[k.path].text)) {

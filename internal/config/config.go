@@ -5,7 +5,11 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -28,6 +32,7 @@ type Config struct {
 
 	origins  map[string]origin // by key path; a key at its default is absent
 	again    func() (Config, error)
+	path     string // of the file; empty: none
 	warnings []string
 }
 
@@ -246,6 +251,42 @@ func (c Config) Warnings() []string { return c.warnings }
 
 // Again reads the same file, environment and flags anew, as they are now.
 func (c Config) Again() (Config, error) { return c.again() }
+
+// Files lists the files that the configuration is in, as absolute paths: its
+// own, first, and those that it names. Beside its own it looks for those that a
+// service manager hands over as credentials, by their names. Files that are not
+// there are left out.
+func (c Config) Files() []string {
+	var list []string
+	add := func(path string) {
+		path, err := filepath.Abs(path)
+		if err != nil || slices.Contains(list, path) {
+			return
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			list = append(list, path)
+		}
+	}
+	if c.path != "" {
+		add(c.path)
+	}
+	for _, k := range keys() {
+		switch {
+		case k.secret:
+			if o := c.origins[k.path]; o.file != "" && o.level != fromCredential {
+				add(o.file)
+			}
+			if k.credential != "" && c.path != "" {
+				add(filepath.Join(filepath.Dir(c.path), k.credential))
+			}
+		case strings.HasSuffix(k.path, "_file"):
+			if named := k.bind(&c).show(); named != "" {
+				add(named)
+			}
+		}
+	}
+	return list
+}
 
 // Changed lists the keys that have another value in b than in a, in the order
 // of the reference file.

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/avoqado/avoqado-edge/configs"
 	"github.com/avoqado/avoqado-edge/internal/config"
 )
 
@@ -166,6 +168,7 @@ func TestEveryKey(t *testing.T) {
 			t.Errorf("%s in the file: %v", path, err)
 			continue
 		}
+		checkChanged(t, path, slices.Collect(maps.Keys(needs[path])), fromFile)
 		line := effective(t, fromFile, path)
 		if want := fmt.Sprintf("config.yaml:%d", strings.Count(content, "\n")); line.Origin != want {
 			t.Errorf("%s: comes from %s, want %s", path, line.Origin, want)
@@ -358,6 +361,7 @@ func TestProblems(t *testing.T) {
 		"size beyond int64":         {"journal: {retain_bytes: 99999999TiB}", "99999999TiB is above 1TiB"},
 		"size too low":              {"journal: {segment_bytes: 512KiB}", "512KiB is below 1MiB"},
 		"negative size":             {"journal: {segment_bytes: -1MiB}", "below 1MiB"},
+		"size round the corner":     {"journal: {max_bytes: -16777216TiB}", "below 0"},
 		"retain below two segments": {"journal: {segment_bytes: 64MiB, retain_bytes: 100MiB}", "journal.retain_bytes: 100MiB is below two segments of 64MiB"},
 		"small cap":                 {"journal: {max_bytes: 1MiB}", "journal.max_bytes: 1MiB is below 16MiB, and 0 is no limit"},
 		"endurance in bytes":        {"storage: {endurance: 300}", `"300" is not 1TB to 100000TB`},
@@ -466,7 +470,7 @@ redis: {url: "http://:`+hidden+`@host"}
 
 func FuzzFile(f *testing.F) {
 	f.Add([]byte(base))
-	f.Add(config.Reference())
+	f.Add(configs.Reference)
 	f.Add([]byte("a: &a [*a]\n? b\n: - c\n--- !!x |\n  y"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := filepath.Join(t.TempDir(), "config.yaml")

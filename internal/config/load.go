@@ -88,6 +88,7 @@ func (l *loader) load() (Config, error) {
 		return Config{}, &Error{l.problems}
 	}
 	l.warn(&c)
+	c.path = l.path
 	path, env, overrides := l.path, l.env, l.overrides
 	c.again = func() (Config, error) { return Load(path, env, overrides) }
 	return c, nil

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -10,10 +9,6 @@ import (
 
 	"github.com/avoqado/avoqado-edge/configs"
 )
-
-// Reference returns the commented reference file: every key with its default,
-// those with no sensible default filled in as an example.
-func Reference() []byte { return bytes.Clone(configs.Reference) }
 
 // Answers is what a new configuration is made from.
 type Answers struct {

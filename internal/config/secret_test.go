@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/avoqado/avoqado-edge/configs"
 	"github.com/avoqado/avoqado-edge/internal/config"
 )
 
@@ -133,6 +134,20 @@ func TestSecretInTheFileIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestPlaceholdersAreWarnedOf(t *testing.T) {
+	for secret, warned := range map[string]bool{
+		"changeme-changeme": true, "CHANGE_ME_0123456789": true, "your-256-bit-secret": true, "aaaaaaaaaaaaaaaa": true, "0000000011111111": true,
+		"${ACCESS_TOKEN_SECRET}": true, "<the secret of the back-end>": true, "replace this, please": true,
+		"d41d8cd98f00b204e9800998ecf8427e": false, "Zm9vIGJhciBiYXogcXV4": false, "correct horse battery staple": false,
+	} {
+		c := load(t, onlyVenue+"uplink: {brokers: [tls://a]}\n", environment{"ACCESS_TOKEN_SECRET": secret}, nil)
+		all := strings.Join(c.Warnings(), "\n")
+		if got := strings.Contains(all, "auth.access_token_secret looks like a placeholder"); got != warned || strings.Contains(all, secret) {
+			t.Errorf("%s: warnings: %s", secret, all)
+		}
+	}
+}
+
 func TestInit(t *testing.T) {
 	file, secret, err := config.Init(config.Answers{
 		Venue: "venue_9", Name: "Joe's 'box' #1", Brokers: []string{"tls://a.example:8883"},
@@ -144,7 +159,7 @@ func TestInit(t *testing.T) {
 	if strings.Contains(string(file), strings.TrimSpace(string(secret))) {
 		t.Error("the configuration holds the secret")
 	}
-	if lines := strings.Count(string(file), "\n"); lines != strings.Count(string(config.Reference()), "\n") {
+	if lines := strings.Count(string(file), "\n"); lines != strings.Count(string(configs.Reference), "\n") {
 		t.Errorf("%d lines: the comments are lost", lines)
 	}
 	c := load(t, string(file), environment{"ACCESS_TOKEN_SECRET": strings.TrimSuffix(string(secret), "\n")}, nil)

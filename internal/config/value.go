@@ -231,7 +231,7 @@ func size(p *int64, low, high int64) value {
 				return fmt.Errorf("%q is not a size such as 32MiB or 1GiB", s)
 			case n > math.MaxInt64/factor || n*factor > high:
 				return fmt.Errorf("%s is above %s", s, showSize(high))
-			case n*factor < low:
+			case n < 0 || n*factor < low:
 				return fmt.Errorf("%s is below %s", s, showSize(low))
 			}
 			*p = n * factor

@@ -16,49 +16,42 @@ import (
 // keysFile is the copy of auth.jwks_url in the state directory.
 const keysFile = "jwks.json"
 
-// newVerifier makes what judges tokens, with the keys and the known devices that
-// are on disk.
-func (d *Daemon) newVerifier(log *slog.Logger) (*auth.Verifier, error) {
+// openAuth makes what judges tokens, with the keys, the known devices and the
+// logouts that are on disk.
+func (d *Daemon) openAuth(log *slog.Logger) error {
 	var err error
 	if d.known, err = auth.OpenKnown(d.journal, d.clock.Now, log); err != nil {
-		return nil, err
+		return err
 	}
-	a := d.cfg.Auth
-	v, err := auth.NewVerifier(auth.Config{
+	c := d.authConfig(d.cfg.Auth)
+	if c.Logouts, err = auth.OpenLogouts(d.journal, log); err != nil {
+		return err
+	}
+	if d.verifier, err = auth.NewVerifier(c, d.clock.Now); err != nil {
+		return err
+	}
+	d.keys = &keyring{verifier: d.verifier, cache: filepath.Join(d.cfg.StateDir, keysFile), changed: d.keysChanged, log: log}
+	return d.keys.open(d.cfg.Auth)
+}
+
+func (d *Daemon) authConfig(a config.Auth) auth.Config {
+	return auth.Config{
 		Venue:          d.cfg.Box.Venue,
 		Secret:         []byte(a.AccessTokenSecret.Reveal()),
 		PreviousSecret: []byte(a.PreviousSecret.Reveal()),
 		Issuers:        a.Issuers, Audiences: a.Audiences,
 		Lease: auth.Lease{Grace: a.OfflineGrace, Role: event.Role(a.OfflineRole), Down: d.cloudDown, Known: d.known},
-	}, d.clock.Now)
-	if err != nil {
-		return nil, err
 	}
-	// A set that lost a key ends the sessions that it let in.
-	trust := func(source string, keys auth.Keys) {
-		v.Trust(source, keys)
-		if d.lan == nil { // at the start nobody is here
-			return
-		}
-		if n := d.lan.VerifyAgain(); n > 0 {
-			log.Info("sessions ended by a change of keys", "sessions", n)
-		}
+}
+
+// keysChanged ends the sessions that only a lost key lets in.
+func (d *Daemon) keysChanged() {
+	if d.lan == nil { // at the start nobody is here
+		return
 	}
-	if a.JWKSFile != "" {
-		d.keys = append(d.keys, auth.NewFileSource(a.JWKSFile, trust, log))
+	if n := d.lan.VerifyAgain(); n > 0 {
+		d.log.Info("sessions ended by a change of keys", "sessions", n)
 	}
-	if a.JWKSURL != "" {
-		source, err := auth.NewURLSource(a.JWKSURL, filepath.Join(d.cfg.StateDir, keysFile), trust, log)
-		if err != nil {
-			return nil, err
-		}
-		v.OnUnknownKey(source.Nudge)
-		d.keys = append(d.keys, source)
-	}
-	for _, source := range d.keys {
-		source.Load()
-	}
-	return v, nil
 }
 
 // cloudDown reports whether the cloud is proven to be out of reach: the last
@@ -67,11 +60,7 @@ func (d *Daemon) cloudDown() bool { return d.uplink != nil && d.uplink.Unreachab
 
 // authParts are what keeps running for [auth].
 func (d *Daemon) authParts() []part {
-	parts := []part{{"devices", d.known.Run}}
-	for _, source := range d.keys {
-		parts = append(parts, part{"keys of a " + source.Status().Source, source.Run})
-	}
-	return parts
+	return []part{{"devices", d.known.Run}, {"keys", d.keys.Run}}
 }
 
 // hosts are the names under which the box may be asked: the announced one, those

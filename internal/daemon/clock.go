@@ -10,12 +10,12 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// clockFile lies in the state directory.
-const clockFile = "clock.json"
+// ClockFile lies in the state directory.
+const ClockFile = "clock.json"
 
 func (d *Daemon) openClock(system func() clock.Reading) *clock.Clock {
 	return clock.Open(clock.Config{
-		Path: filepath.Join(d.cfg.StateDir, clockFile), Built: buildTime(), System: system, Log: d.log.With("part", "clock"),
+		Path: filepath.Join(d.cfg.StateDir, ClockFile), Built: buildTime(), System: system, Log: d.log.With("part", "clock"),
 	})
 }
 

@@ -1,20 +1,14 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime"
-	"slices"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/auth"
-	"github.com/avoqado/avoqado-edge/internal/buildinfo"
-	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
@@ -23,7 +17,6 @@ import (
 type remote struct {
 	d        *Daemon
 	verifier *auth.Verifier
-	level    *slog.LevelVar
 }
 
 func (r remote) Now() time.Time { return r.d.clock.Now() }
@@ -71,81 +64,26 @@ func (d *Daemon) telemetry() any {
 
 func (r remote) SetLogLevel(level slog.Level) {
 	r.d.log.Info("log level set by the cloud", "level", level)
-	r.level.Set(level)
+	r.d.host.Level.Set(level)
 }
 
 // Configure lets the cloud decide whose tokens are good. Sessions that are open
 // and no longer allowed are closed.
-func (r remote) Configure(s uplink.Settings) (func(), error) {
-	keys, err := auth.ParseKeys(s.JWKS)
-	if err != nil {
-		return nil, err
-	}
+func (r remote) Configure(s *uplink.Settings, before json.RawMessage) (func(), error) {
+	keys, set, err := auth.MendKeys(s.JWKS, before)
+	s.JWKS = set
 	policy := auth.Policy{VenueStatus: s.VenueStatus, Keys: keys}
 	for _, gone := range s.Revoked {
 		policy.Revoked = append(policy.Revoked, auth.Revocation(gone))
 	}
+	heard := s.ServerTime
 	return func() {
-		r.d.clock.Heard(s.ServerTime)
+		r.d.clock.Heard(heard)
 		r.verifier.Enforce(policy)
 		if n := r.d.lan.VerifyAgain(); n > 0 {
 			r.d.log.Info("sessions ended by the configuration of the cloud", "sessions", n)
 		}
-	}, nil
-}
-
-// diagnosis is what support looks at first. It holds no secret, no token and no
-// payload.
-type diagnosis struct {
-	Build      buildinfo.Info  `json:"build"`
-	Go         string          `json:"go"`
-	System     string          `json:"system"`
-	Goroutines int             `json:"goroutines"`
-	HeapBytes  uint64          `json:"heapBytes"`
-	Status     api.Status      `json:"status"`
-	Uplink     uplink.Status   `json:"uplink"`
-	Rejected   []rejection     `json:"rejected"` // the newest first
-	Config     []config.Line   `json:"config"`   // secrets hidden
-	Log        json.RawMessage `json:"logLevel"`
-}
-
-// rejection is a message of the cloud that could not be used, without its bytes.
-type rejection struct {
-	Time   time.Time `json:"time"`
-	Topic  string    `json:"topic"`
-	Code   string    `json:"code"`
-	Reason string    `json:"reason"`
-	Size   int       `json:"size"`
-}
-
-// Diagnose keeps within what one answer to a command may hold.
-func (r remote) Diagnose() any {
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	level, _ := r.level.MarshalText()
-	return diagnosis{
-		Build: buildinfo.Read(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		Goroutines: runtime.NumGoroutine(), HeapBytes: memory.HeapAlloc,
-		Status: r.d.Status(), Uplink: r.d.uplink.Status(), Rejected: r.d.lastRejected(10),
-		Config: config.Effective(r.d.cfg), Log: fmt.Appendf(nil, "%q", level),
-	}
-}
-
-func (d *Daemon) lastRejected(n int) []rejection {
-	all, _ := d.journal.All(uplink.RejectedSpace) // what of it can be read
-	list := make([]uplink.Rejection, 0, len(all))
-	for _, raw := range all {
-		var kept uplink.Rejection
-		if json.Unmarshal(raw, &kept) == nil {
-			list = append(list, kept)
-		}
-	}
-	slices.SortFunc(list, func(a, b uplink.Rejection) int { return cmp.Compare(b.Number, a.Number) })
-	shown := make([]rejection, 0, n)
-	for _, k := range list[:min(n, len(list))] {
-		shown = append(shown, rejection{k.Time, k.Topic, k.Code, k.Reason, k.Size})
-	}
-	return shown
+	}, err
 }
 
 // parking is what the cloud will not take, as an operator sees it.
@@ -177,6 +115,11 @@ func (p parking) Settled() ([]api.SettledEvent, error) {
 		}
 	}
 	return shown, err
+}
+
+func (p parking) Stands(seq event.Seq) (parked bool, decided string) {
+	parked, d := p.Uplink.Stands(seq)
+	return parked, string(d)
 }
 
 func (p parking) Settle(ctx context.Context, seq event.Seq, decision string, payload []byte, note string) (event.Seq, error) {

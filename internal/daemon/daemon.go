@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/identity"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 	"github.com/avoqado/avoqado-edge/internal/lan"
+	"github.com/avoqado/avoqado-edge/internal/logbook"
 	"github.com/avoqado/avoqado-edge/internal/outages"
 	"github.com/avoqado/avoqado-edge/internal/spec"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
@@ -32,15 +34,16 @@ import (
 
 // Daemon is one box: every part open and bound, none running yet.
 type Daemon struct {
-	cfg     config.Config
-	log     *slog.Logger
-	id      boxID
-	key     identity.Key // none: its file is damaged, keyErr says how
-	keyErr  error
-	started time.Time
-	clock   *clock.Clock
-	known   *auth.Known       // devices
-	keys    []*auth.KeySource // none: all keys come from the cloud
+	cfg      config.Config
+	log      *slog.Logger
+	id       boxID
+	key      identity.Key // none: its file is damaged, keyErr says how
+	keyErr   error
+	started  time.Time
+	clock    *clock.Clock
+	verifier *auth.Verifier
+	known    *auth.Known // devices
+	keys     *keyring
 
 	journal     *journal.Journal
 	certificate *certificate.Keeper // nil: no TLS on the LAN
@@ -51,26 +54,36 @@ type Daemon struct {
 	api         *api.Server
 	socket      net.Listener
 
-	level     *slog.LevelVar // of log
-	reloading sync.Mutex     // guards running
-	running   config.Config  // as it is in force: cfg, and what was reloaded since
+	host      Host
+	reloading sync.Mutex // one after the other
+
+	mu      sync.Mutex    // guards running
+	running config.Config // as it is in force: cfg, and what was reloaded since
 
 	way     way
 	history *history.Recorder
 }
 
+// Host is what a daemon has from the program that runs it. All of it is needed.
+type Host struct {
+	Log     *slog.Logger
+	Level   *slog.LevelVar // of Log: the cloud may change it
+	Book    *logbook.Book  // the last lines of Log; the daemon opens and closes it
+	Collect Collect
+}
+
 // New opens the box's state and binds its listeners, in the order the parts
 // need each other. What it opened is closed again if a later step fails; so
 // after an error nothing is held. On a state directory that was never used it
-// makes the journal and the box's identity. level is that of log: the cloud may
-// change it.
-func New(cfg config.Config, log *slog.Logger, level *slog.LevelVar) (d *Daemon, err error) {
-	return newDaemon(cfg, log, level, nil)
+// makes the journal and the box's identity.
+func New(cfg config.Config, host Host) (d *Daemon, err error) {
+	return newDaemon(cfg, host, nil)
 }
 
 // newDaemon is New on a system's clock of any kind; nil: the real one.
-func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system func() clock.Reading) (d *Daemon, err error) {
-	d = &Daemon{cfg: cfg, log: log, started: time.Now(), level: level, running: cfg}
+func newDaemon(cfg config.Config, host Host, system func() clock.Reading) (d *Daemon, err error) {
+	log := host.Log
+	d = &Daemon{cfg: cfg, log: log, started: time.Now(), host: host, running: cfg}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -79,17 +92,22 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 	}()
 
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; run it as root, or name another one (state_dir, or run --state DIR)", err)
+		}
 		return d, fmt.Errorf("make state directory: %w", err)
 	}
 	d.clock = d.openClock(system)
 	if d.id, d.journal, err = openState(cfg, d.clock.Now, log); err != nil {
 		return d, err
 	}
+	if err := host.Book.Open(logDir(cfg.StateDir)); err != nil {
+		log.Error("the last lines of the log cannot be kept", "err", err) // what they are for goes on without
+	}
 	if d.key, d.keyErr = identity.Open(cfg.StateDir); d.keyErr != nil {
 		log.Error("the box cannot prove who it is", "err", d.keyErr) // and serves all the same
 	}
-	verifier, err := d.newVerifier(log.With("part", "auth"))
-	if err != nil {
+	if err := d.openAuth(log.With("part", "auth")); err != nil {
 		return d, err
 	}
 
@@ -110,12 +128,12 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 		RateWindow:          cfg.Limits.RateWindow,
 		Cloud:               d.cloud(),
 		Now:                 d.clock.Now,
-	}, verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
+	}, d.verifier, shown{events}, d.journal, extra, log.With("part", "lan"))
 	if err != nil {
 		return d, fmt.Errorf("listen for terminals: %w", err)
 	}
 	if len(cfg.Uplink.Brokers) > 0 {
-		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, remote{d, verifier, level}, log.With("part", "uplink")); err != nil {
+		if d.uplink, err = uplink.New(d.uplinkConfig(), events, d.journal, d.journal, remote{d, d.verifier}, log.With("part", "uplink")); err != nil {
 			return d, err
 		}
 		if d.outages, err = d.newRecorder(); err != nil {
@@ -127,17 +145,18 @@ func newDaemon(cfg config.Config, log *slog.Logger, level *slog.LevelVar, system
 			return d, err
 		}
 	}
-	d.history = history.Open(d.journal, d.sample, log.With("part", "history"))
+	d.history = history.Open(d.journal, d.sample, d.clock.Now, log.With("part", "history"))
 	d.api = api.New(api.Config{
-		Venue: d.id.Venue, Auth: verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Logins: verifier, Origins: cfg.LAN.CORSOrigins, Box: d, Events: shown{events}, Parking: d.parking(),
+		Venue: d.id.Venue, Auth: d.verifier, Publish: door{d.lan}, Till: door{d.lan}, Limits: d.lan, Logins: logins{d.verifier, d.lan}, Origins: cfg.LAN.CORSOrigins, Box: d, Events: shown{events}, Parking: d.parking(),
 		Outages: d.pastOutages(), Cut: d.cutter(),
 		Journal: func() any { return d.journal.Stats() }, Keeper: keeper{d.journal, d.id},
 		CA: d.ca, Card: d.card, Reload: d.Reload,
 		Metrics: metricsHandler(d), Spec: spec.Handler(buildinfo.Read().Version),
-		Page:    console.Handler(),
-		Pairing: d.drawPairing,
-		History: func(of time.Duration) any { return d.history.Last(of, time.Now()) },
-		Log:     log.With("part", "api"),
+		Page:      console.Handler(),
+		Pairing:   d.drawPairing,
+		History:   func(of time.Duration) any { return d.history.Last(of, d.clock.Now()) },
+		Diagnosis: d.diagnosis,
+		Log:       log.With("part", "api"),
 	})
 	routes = d.api.LAN()
 	if d.socket, err = api.ListenSocket(cfg.Socket); err != nil {
@@ -223,7 +242,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 		front = append(front, part{"outages", d.outages.Run}) // it ends before the uplink: an orderly stop is no outage
 	}
 	began := time.Now()
-	err := runStages(ctx, front, cloud, []part{{"journal", d.journal.Run}, {"clock", d.clock.Run}})
+	fault := func(err error) { d.log.Error("box ends, a part of it failed", "err", err) }
+	err := runStages(ctx, fault, front, cloud, []part{{"journal", d.journal.Run}, {"clock", d.clock.Run}, {"log", d.host.Book.Run}})
 	d.log.Info("box stopped", "ran", time.Since(began).Round(time.Second).String(), "stored", d.journal.Stored())
 	return err
 }
@@ -244,6 +264,7 @@ func (d *Daemon) close() {
 	if d.lan != nil {
 		_ = d.lan.Close()
 	}
+	_ = d.host.Book.Close()
 	if d.journal != nil {
 		if err := d.journal.Close(); err != nil {
 			d.log.Error("journal closed badly", "err", err)

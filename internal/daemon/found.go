@@ -22,7 +22,7 @@ func (d *Daemon) newAnnouncer() (*discovery.Announcer, error) {
 	}
 	return discovery.New(discovery.Config{
 		Mode: discovery.Mode(d.cfg.Discovery.Mode), Interfaces: d.cfg.Discovery.Interfaces,
-		Box: d.id.Box, Venue: d.cfg.Box.Venue, Name: d.cfg.Box.Name, Port: int(bound.Port()),
+		Box: d.id.Box, Venue: d.cfg.Box.Venue, Name: d.cfg.Box.Name, Address: bound.Addr(), Port: int(bound.Port()),
 		TLS: d.certificate != nil, Fingerprint: d.fingerprint, Key: d.keyFingerprint(),
 		Version: buildinfo.Read().Version, POSHub: d.cfg.LAN.POSHub,
 		State: d.announcedState,
@@ -38,7 +38,7 @@ func (d *Daemon) card(nonce string) ([]byte, error) {
 		Box: d.id.Box, Venue: d.id.Venue, Name: d.cfg.Box.Name, Version: buildinfo.Read().Version,
 		Host: discovery.Label(d.id.Box) + ".local", Addresses: d.boundAddresses(func(netip.Addr) bool { return true }),
 		Path: discovery.SocketPath, TLS: d.certificate != nil, Fingerprint: d.fingerprint(),
-		State: d.announcedState(), IssuedAt: time.Now().UTC().Truncate(time.Second), Nonce: nonce,
+		State: d.announcedState(), IssuedAt: d.clock.Now().Truncate(time.Second), Nonce: nonce,
 	})
 }
 
@@ -58,10 +58,10 @@ func (d *Daemon) keyFingerprint() string {
 	return d.key.Fingerprint()
 }
 
-// announcedState is what mDNS says of the box: "full" while it refuses events
-// of any class for want of room.
+// announcedState is what mDNS and the card say of the box: "full" while it
+// refuses events of any class for want of room, or clients for want of places.
 func (d *Daemon) announcedState() string {
-	if d.journal.Level() >= journal.LevelNoService {
+	if d.journal.Level() >= journal.LevelNoService || d.lan != nil && d.lan.Full() {
 		return discovery.StateFull
 	}
 	return discovery.StateOK

@@ -46,7 +46,7 @@ func TestFullJournalIsSaid(t *testing.T) {
 	if state := d.announcedState(); state != discovery.StateOK {
 		t.Errorf("an empty box is %s", state)
 	}
-	s := store{j, clock.Open(clock.Config{Path: filepath.Join(t.TempDir(), clockFile), Log: slog.New(slog.DiscardHandler)})}
+	s := store{j, clock.Open(clock.Config{Path: filepath.Join(t.TempDir(), ClockFile), Log: slog.New(slog.DiscardHandler)})}
 	offer := func(c event.Class) error {
 		_, err := s.Append(t.Context(), &event.Event{ID: event.NewID(), Kind: "k", Class: c, Time: time.Now(), Payload: []byte(`{}`)})
 		return err

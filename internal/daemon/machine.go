@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
@@ -48,6 +51,7 @@ type Machine struct {
 	Journal   *JournalCheck // only asked for if no box runs
 	UnitPath  string        // of the installed unit; empty: there is none, or no systemd
 	UnitOlder bool          // it is not the one of this program
+	FellBack  bool          // the service is the version before: the newest did not become healthy
 }
 
 // FileFault is a file of the configuration with what is wrong with it.
@@ -63,6 +67,11 @@ type JournalCheck struct {
 	Err    error // it could not be checked
 }
 
+// lookTime bounds what may hang: a look at the disk.
+const lookTime = 6 * time.Second
+
+var errDiskHangs = errors.New("the disk does not finish a write")
+
 // examined bounds a check of the journal's files to what can be read in time.
 const examined = 256 << 20
 
@@ -71,11 +80,16 @@ const examined = 256 << 20
 // then its port and its journal are left alone. root is where /proc, /sys and
 // /etc are looked for, "/" for this machine.
 func LookAtMachine(ctx context.Context, cfg config.Config, running bool, root string) Machine {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	var m Machine
 	m.Disk = diskStatus(cfg.StateDir)
 	m.FreeInodes, m.TotalInodes = inodes(cfg.StateDir)
 	m.FileSystem, m.Options = mountOf(readText(root, "proc/self/mounts"), cfg.StateDir)
-	m.Fsync, m.Write = tryDisk(ctx, cfg.StateDir)
+	m.Write = errDiskHangs
+	if t, done := inTime(ctx, func() trial { return tryDisk(ctx, cfg.StateDir) }); done {
+		m.Fsync, m.Write = t.took, t.err
+	}
 	m.MemoryTotal, m.MemoryFree = memoryIn(readText(root, "proc/meminfo"))
 	m.Load, m.Processors = loadIn(readText(root, "proc/loadavg")), strings.Count(readText(root, "proc/cpuinfo"), "processor\t")
 	if milli, err := strconv.Atoi(readText(root, "sys/class/thermal/thermal_zone0/temp")); err == nil {
@@ -93,9 +107,14 @@ func LookAtMachine(ctx context.Context, cfg config.Config, running bool, root st
 			break
 		}
 	}
+	_, err := os.Stat(filepath.Join(root, "etc/systemd/system/avoqado-edge.service.d/50-fallback.conf")) // of packaging/trial
+	m.FellBack = err == nil
 	if !running {
 		m.Listen = tryPort(ctx, cfg.LAN.Listen)
-		m.Journal = checkFiles(JournalDir(cfg.StateDir))
+		m.Journal = &JournalCheck{Err: errors.New("reading it takes longer than this may: avoqado-edge journal check")}
+		if c, done := inTime(ctx, func() *JournalCheck { return checkFiles(JournalDir(cfg.StateDir)) }); done {
+			m.Journal = c
+		}
 	}
 	return m
 }
@@ -146,11 +165,30 @@ func loadIn(loadavg string) float64 {
 	return load
 }
 
+// inTime returns what do does, unless ctx ends first. On a dead disk do hangs in
+// the kernel, where nobody can call it back: it is left behind.
+func inTime[T any](ctx context.Context, do func() T) (result T, done bool) {
+	answer := make(chan T, 1)
+	new(sync.WaitGroup).Go(func() { answer <- do() })
+	select {
+	case result = <-answer:
+		return result, true
+	case <-ctx.Done():
+		return result, false
+	}
+}
+
+// trial is how a disk did.
+type trial struct {
+	took time.Duration
+	err  error
+}
+
 // tryDisk writes and flushes a file as the journal would.
-func tryDisk(ctx context.Context, dir string) (time.Duration, error) {
+func tryDisk(ctx context.Context, dir string) trial {
 	f, err := os.CreateTemp(dir, "doctor-*.tmp")
 	if err != nil {
-		return 0, err
+		return trial{err: err}
 	}
 	defer func() {
 		_ = f.Close()
@@ -162,10 +200,10 @@ func tryDisk(ctx context.Context, dir string) (time.Duration, error) {
 	for range tries {
 		began := time.Now()
 		if _, err := f.Write(page); err != nil {
-			return 0, err
+			return trial{err: err}
 		}
 		if err := f.Sync(); err != nil {
-			return 0, err
+			return trial{err: err}
 		}
 		took = append(took, time.Since(began))
 		if ctx.Err() != nil {
@@ -173,7 +211,7 @@ func tryDisk(ctx context.Context, dir string) (time.Duration, error) {
 		}
 	}
 	slices.Sort(took)
-	return took[len(took)/2], nil
+	return trial{took: took[len(took)/2]}
 }
 
 func tryPort(ctx context.Context, listen string) error {
@@ -225,7 +263,7 @@ func filesOf(cfg *config.Config) (faults []FileFault, expires time.Time) {
 		case path == "" || errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) == filepath.Clean(cfg.StateDir):
 		case err != nil:
 			fault(path, false, "%v", err)
-		case info.Mode().Perm()&0o007 != 0:
+		case runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0: // rights are no modes there
 			fault(path, true, "everybody on this machine may read it (mode %#o): chmod 0600", info.Mode().Perm())
 		}
 	}
@@ -256,7 +294,7 @@ func AskOverLAN(ctx context.Context, listen string) (asked string, err error) {
 	if err != nil {
 		return listen, err
 	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+	if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 		if own := lanHosts(); len(own) > 0 {
 			host = own[0]

@@ -21,8 +21,9 @@ func TestLookAtMachine(t *testing.T) {
 		"proc/loadavg":                         "9.00 6.50 1.00 1/100 42\n",
 		"proc/cpuinfo":                         "processor\t: 0\nprocessor\t: 1\n",
 		"sys/class/thermal/thermal_zone0/temp": "61234\n",
-		"sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
-		"usr/lib/systemd/system/avoqado-edge.service":         string(systemd.Unit) + "# edited\n",
+		"sys/devices/platform/soc/soc:firmware/get_throttled":        "50005\n",
+		"usr/lib/systemd/system/avoqado-edge.service":                string(systemd.Unit) + "# edited\n",
+		"etc/systemd/system/avoqado-edge.service.d/50-fallback.conf": "[Service]\n",
 		"password": "hush",
 	} {
 		path = filepath.Join(root, path)
@@ -46,7 +47,7 @@ func TestLookAtMachine(t *testing.T) {
 	if m.Temperature == nil || *m.Temperature != 61.234 || m.Throttled == nil || *m.Throttled != 0x50005 {
 		t.Errorf("temperature %v, throttled %v", m.Temperature, m.Throttled)
 	}
-	if m.Write != nil || m.Fsync <= 0 || m.Listen == nil || m.Journal != nil || !m.UnitOlder || m.UnitPath == "" {
+	if m.Write != nil || m.Fsync <= 0 || m.Listen == nil || m.Journal != nil || !m.UnitOlder || m.UnitPath == "" || !m.FellBack {
 		t.Errorf("%+v", m)
 	}
 	if len(m.Files) != 2 || !m.Files[0].Warn || m.Files[1].Warn || strings.Contains(m.Files[0].Fault+m.Files[1].Fault, "hush") {

@@ -129,6 +129,20 @@ func (d door) PrintReceipt(ctx context.Context, g auth.Grant, terminal string, p
 	return a.Body, a.Status
 }
 
+// logins lets people in and out, here and on the sockets.
+type logins struct {
+	*auth.Verifier
+	lan *lan.Server
+}
+
+func (l logins) Logout(token string) error {
+	ended, err := l.Verifier.Logout(token)
+	if ended {
+		l.lan.VerifyAgain()
+	}
+	return err
+}
+
 // cloudLink is what terminals are told of the way to the cloud.
 type cloudLink struct{ d *Daemon }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 )
 
@@ -18,8 +19,9 @@ type part struct {
 // stage when ctx ends, each later one when every part before it has returned.
 // So the listeners stop before the journal they write to. A part that ends
 // with an error, or ends unasked, takes the rest down in the same order; the
-// error says which part it was.
-func runStages(ctx context.Context, stages ...[]part) error {
+// error says which part it was. fault is told before that begins, since what keeps
+// the log ends, too.
+func runStages(ctx context.Context, fault func(error), stages ...[]part) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
@@ -28,6 +30,7 @@ func runStages(ctx context.Context, stages ...[]part) error {
 		errs []error
 	)
 	report := func(err error) {
+		fault(err)
 		mu.Lock()
 		errs = append(errs, err)
 		mu.Unlock()
@@ -70,7 +73,7 @@ var errEndedUnasked = errors.New("ended although nobody asked it to")
 func runGuarded(ctx context.Context, p part) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v", r)
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
 	return p.run(ctx)

@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,7 +35,7 @@ func TestStagesStopOneAfterTheOther(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- runStages(ctx,
+			done <- runStages(ctx, func(err error) { t.Error(err) },
 				[]part{r.part("lan", 2*time.Second), r.part("api", time.Second)},
 				nil, // a box without a cloud
 				[]part{r.part("journal", 0)})
@@ -59,12 +61,16 @@ func TestStagesEndTogetherWhenOnePartFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var r recorder
-				err := runStages(t.Context(), []part{r.part("lan", time.Second)}, []part{{"journal", run}})
+				var said string // at once: what keeps the log is one of the parts that end then
+				err := runStages(t.Context(), func(err error) { said = fmt.Sprint(r.ended, err) }, []part{r.part("lan", time.Second)}, []part{{"journal", run}})
 				if err == nil {
 					t.Fatal("no error although a part ended by itself")
 				}
 				if name == "error" && !errors.Is(err, broken) {
 					t.Errorf("error %v does not hold the reason", err)
+				}
+				if !strings.HasPrefix(said, "[] journal: ") || name == "panic" && !strings.Contains(said, "stages_test.go") {
+					t.Errorf("it is said that %s", said)
 				}
 				if !slices.Equal(r.ended, []string{"lan"}) {
 					t.Errorf("ended %v, want the other part to end too", r.ended)

@@ -13,9 +13,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/durable"
 	"github.com/avoqado/avoqado-edge/internal/journal"
+	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
 // boxID is what a box remembers of itself outside the journal, so that it
@@ -26,11 +28,18 @@ type boxID struct {
 	Created time.Time `json:"created"`
 }
 
-// identityFile lies beside the journal's folder in the state directory.
-const identityFile = "box.json"
+// IdentityFile lies beside the journal's folder in the state directory.
+const IdentityFile = "box.json"
 
 // JournalDir is where the journal lies in a state directory.
 func JournalDir(stateDir string) string { return filepath.Join(stateDir, "journal") }
+
+// Unsent returns how many events of a stopped box's journal the cloud does not have:
+// those behind the cursor, and those that it would not take.
+func Unsent(r *journal.Reader) uint64 {
+	waiting := r.Stored() - min(r.Stats().Cursors[api.UplinkCursor], r.Stored())
+	return uint64(waiting) + uint64(r.Entries(uplink.ParkedSpace)) //nolint:gosec // not negative
+}
 
 // JournalOptions says how a box with this configuration keeps its journal.
 func JournalOptions(cfg config.Config, log *slog.Logger) journal.Options {
@@ -44,7 +53,7 @@ func JournalOptions(cfg config.Config, log *slog.Logger) journal.Options {
 // readIdentity returns fs.ErrNotExist for a box that never ran.
 func readIdentity(stateDir string) (boxID, error) {
 	var id boxID
-	path := filepath.Join(stateDir, identityFile)
+	path := filepath.Join(stateDir, IdentityFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return id, err
@@ -130,5 +139,5 @@ func saveIdentity(stateDir string, id boxID) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(stateDir, identityFile), append(raw, '\n'))
+	return durable.WriteFile(filepath.Join(stateDir, IdentityFile), append(raw, '\n'))
 }

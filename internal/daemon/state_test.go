@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -64,7 +65,7 @@ func TestAdoption(t *testing.T) {
 // TestAdoptionNeedsAReadableIdentity keeps what may be another box's.
 func TestAdoptionNeedsAReadableIdentity(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, identityFile)
+	path := filepath.Join(dir, IdentityFile)
 	if err := os.WriteFile(path, []byte("{half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -73,5 +74,46 @@ func TestAdoptionNeedsAReadableIdentity(t *testing.T) {
 	}
 	if raw, err := os.ReadFile(path); err != nil || string(raw) != "{half" {
 		t.Errorf("it is %q now, %v", raw, err)
+	}
+}
+
+// TestStartsWithDamagedState flips a bit in a note of each part: nothing that a
+// disk does to one keeps the box from starting.
+func TestStartsWithDamagedState(t *testing.T) {
+	dir := t.TempDir()
+	_, stop := runBox(t, dir, "tcp://127.0.0.1:1", nil)
+	stop()
+	at := JournalDir(filepath.Join(dir, "state"))
+	j, err := journal.Open(at, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spaces := []string{
+		"auth/devices", "auth/logouts", "commands", "config", "history", "left", "link", "outages", "parked", "positions",
+		"rejected", "sessions", "settled", "tasks", "terminals", "uplink",
+	}
+	for _, space := range spaces {
+		if err := j.Put(space, map[string][]byte{"note": []byte("is harmed")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	meta := filepath.Join(at, "meta.db")
+	raw, err := os.ReadFile(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(meta, bytes.ReplaceAll(raw, []byte("is harmed"), []byte("is harmee")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, stop := runBox(t, dir, "tcp://127.0.0.1:1", nil)
+	if n := d.journal.Stats().Damages; n != uint64(len(spaces)) {
+		t.Errorf("%d findings of damage in %d spaces", n, len(spaces))
+	}
+	stop()
+	if r, err := journal.Check(at); err != nil || !r.OK() {
+		t.Errorf("after the start: %v, %v", r.Problems, err)
 	}
 }

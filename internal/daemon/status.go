@@ -58,6 +58,7 @@ func (d *Daemon) Status() api.Status {
 	if since := st.Journal.StuckSince; !since.IsZero() && now.Sub(since) >= stuckCommit {
 		look("the disk has not finished a write for %s", now.Sub(since).Round(time.Second))
 	}
+	st.Problems = append(st.Problems, longDown(st.Way, now)...)
 	if n := st.Journal.Quarantined; n > 0 {
 		look("%d damaged journal files are in quarantine; see `avoqado-edge journal check`", n)
 	}
@@ -67,7 +68,7 @@ func (d *Daemon) Status() api.Status {
 	if st.Disk.TotalBytes > 0 && st.Disk.FreeBytes < lowDisk {
 		look("only %d MiB are free on the disk of %s", st.Disk.FreeBytes>>20, d.cfg.StateDir)
 	}
-	for _, source := range d.keys {
+	for _, source := range d.keys.list() {
 		if k := source.Status(); k.Failing != "" {
 			look("the token keys of auth.jwks_%s cannot be read, %d that were read before are in force: %s", k.Source, k.Keys, k.Failing)
 		}
@@ -203,7 +204,7 @@ func (d *Daemon) discoveryStatus() api.DiscoveryStatus {
 		return api.DiscoveryStatus{State: "off"}
 	}
 	a := d.announcer.Status()
-	st := api.DiscoveryStatus{State: "announcing", Instance: a.Instance, Interfaces: a.Interfaces}
+	st := api.DiscoveryStatus{State: "announcing", By: a.By, Instance: a.Instance, Interfaces: a.Interfaces}
 	switch {
 	case a.Error != "":
 		st.State, st.Error = "failing", a.Error
@@ -213,7 +214,7 @@ func (d *Daemon) discoveryStatus() api.DiscoveryStatus {
 	return st
 }
 
-// Stats returns the seed's connection statistics and the event counters.
+// Stats returns the existing system's connection statistics and the event counters.
 func (d *Daemon) Stats() api.Stats {
 	c := d.lan.Connections()
 	st := d.Status()

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
@@ -168,14 +170,18 @@ func answers(ctx context.Context, addr net.Addr) error {
 	if err != nil {
 		return err
 	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+	if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
 		host = "127.0.0.1" // a name would need somebody to know it
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", http.NoBody)
+	at := net.JoinHostPort(host, port)
+	box := url.URL{Scheme: "http", Host: at, Path: "/healthz"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, box.String(), http.NoBody)
 	if err != nil {
 		return err
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, at) // HTTP leaves out the zone of an address
+	}}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		// Once connected, whatever comes but silence is an answer: a connection

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -23,13 +24,16 @@ const (
 )
 
 // way remembers since when each hop of the way to the cloud is as it is. The
-// uplink knows the link as a whole, and people ask where it ends. Safe for
-// concurrent use.
+// uplink knows the link as a whole, and people ask where it ends. It is looked
+// at once a second, by the history. Safe for concurrent use.
 type way struct {
 	mu     sync.Mutex // guards below
 	hops   [4]api.Hop
+	seen   [4]api.Hop // as they were when that was last known
+	looked time.Time
 	synced event.Seq
 	moved  time.Time // when the cloud confirmed something, or had all
+	silent bool      // it has confirmed nothing since, for too long
 }
 
 // look brings the hops up to date and returns them.
@@ -43,19 +47,52 @@ func (w *way) look(d *Daemon, now time.Time) []api.Hop {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	online := link.State == uplink.Online
-	if !online || synced != w.synced || synced >= stored || link.Paused != nil || w.moved.IsZero() {
-		w.synced, w.moved = synced, now
-	}
-	return w.set(hops(link, reachable, d.uplink != nil, now.Sub(w.moved) >= silentFor), now)
+	w.listen(&link, synced, stored, now)
+	return w.set(hops(link, reachable, d.uplink != nil, w.silent), w.changed(&link, now))
 }
 
-// set takes the states of the hops, and keeps since when they are that.
+// listen follows whether the back-end confirms what it has. A link that goes
+// and comes does not change what is known of it.
+func (w *way) listen(link *uplink.Status, synced, stored event.Seq, now time.Time) {
+	online := link.State == uplink.Online
+	if synced != w.synced || synced >= stored || link.Paused != nil || w.moved.IsZero() || !online && !w.silent {
+		w.synced, w.moved, w.silent = synced, now, false
+	}
+	w.silent = w.silent || now.Sub(w.moved) >= silentFor
+}
+
+// changed is when what this look sees first came about: as the uplink has it, or
+// now.
+func (w *way) changed(link *uplink.Status, now time.Time) time.Time {
+	at := now
+	if link.Since.After(w.looked) && link.Since.Before(now) {
+		at = link.Since
+	}
+	w.looked = now
+	return at
+}
+
+// set takes the states of the hops, and keeps since when they are that. An
+// attempt to connect sees only as far as it comes. So a hop that is found as it
+// was last seen has been that all the time, and one that is found broken has
+// been so since it was out of sight.
 func (w *way) set(hops [4]api.Hop, now time.Time) []api.Hop {
 	for i := range hops {
-		hops[i].Since = w.hops[i].Since
-		if hops[i].State != w.hops[i].State {
-			hops[i].Since = now.UTC()
+		h, was, seen := &hops[i], w.hops[i], w.seen[i]
+		switch {
+		case h.State == was.State:
+			h.Since = was.Since
+		case was.State == hopUnknown && h.State == seen.State:
+			h.Since = seen.Since
+		case was.State == hopUnknown && h.State == hopDown:
+			h.Since = was.Since
+		case i == 3 && h.State == hopDown && w.silent:
+			h.Since = w.moved.UTC()
+		default:
+			h.Since = now.UTC()
+		}
+		if h.State != hopUnknown {
+			w.seen[i] = *h
 		}
 	}
 	w.hops = hops
@@ -128,6 +165,25 @@ func brokenAt(failure string) (hop int, sure bool) {
 		return 1, true
 	}
 	return 2, true
+}
+
+// downFor is how long a hop may be down before somebody should look, whether or
+// not events wait.
+const downFor = 5 * time.Minute
+
+// longDown says which hops have been down for too long.
+func longDown(way []api.Hop, now time.Time) (problems []string) {
+	for _, h := range way {
+		if h.State != hopDown || now.Sub(h.Since) < downFor {
+			continue
+		}
+		what := map[string]string{
+			"lan": "the box has no address on the LAN", "internet": "the internet is out of reach",
+			"broker": "the broker is out of reach", "backend": "the back-end confirms nothing",
+		}[h.Name]
+		problems = append(problems, fmt.Sprintf("%s since %s (%s)", what, h.Since.Local().Format(time.DateTime), h.Cause))
+	}
+	return problems
 }
 
 // sample is what the history remembers of this moment.

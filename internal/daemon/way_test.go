@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/uplink"
 )
 
@@ -44,16 +46,102 @@ func TestWayEndsWhereItIsBroken(t *testing.T) {
 	}
 }
 
+// An attempt to connect sees only as far as it comes, and each may come to
+// another place: since when a hop is as it is must not begin anew with it.
 func TestHopKeepsSinceWhenItIsAsItIs(t *testing.T) {
-	var w way
 	begin := time.Unix(1_800_000_000, 0).UTC()
-	up := [4]api.Hop{{State: hopOK}, {State: hopOK}, {State: hopOK}, {State: hopOK}}
-	down := up
-	down[2].State = hopDown
-	w.set(up, begin)
-	w.set(down, begin.Add(time.Minute))
-	got := w.set(down, begin.Add(time.Hour))
-	if !got[0].Since.Equal(begin) || !got[2].Since.Equal(begin.Add(time.Minute)) {
-		t.Errorf("since %v and %v", got[0].Since, got[2].Since)
+	online := uplink.Status{State: uplink.Online, Confirm: uplink.Backend, Since: begin}
+	failed := func(state uplink.State, name string) uplink.Status {
+		return uplink.Status{State: state, Since: begin.Add(99500 * time.Millisecond), Confirm: uplink.Backend, Failure: &uplink.Failure{Name: name}}
+	}
+	fresh := uplink.Status{State: uplink.Connecting, Since: begin}
+	type look struct {
+		at   int // seconds after begin
+		link uplink.Status
+		want string // states and since when, in seconds
+	}
+	for name, looks := range map[string][]look{
+		"the line is lost, the provider is away, and the last attempts are vague": {
+			{0, fresh, "ok 0 > unknown 0 > unknown 0 > unknown 0"},
+			{1, online, "ok 0 > ok 1 > ok 1 > ok 1"},
+			{99, online, "ok 0 > ok 1 > ok 1 > ok 1"},
+			{100, failed(uplink.Offline, uplink.Lost), "ok 0 > unknown 99.5 > down 99.5 > unknown 99.5"},
+			{115, failed(uplink.Offline, uplink.NoInternet), "ok 0 > down 99.5 > unknown 115 > unknown 99.5"},
+			{116, failed(uplink.Connecting, uplink.NoInternet), "ok 0 > down 99.5 > unknown 115 > unknown 99.5"},
+			{130, failed(uplink.Offline, uplink.Timeout), "ok 0 > unknown 130 > down 99.5 > unknown 99.5"},
+			{150, failed(uplink.Connecting, uplink.DNS), "ok 0 > down 99.5 > unknown 150 > unknown 99.5"},
+			{160, failed(uplink.Offline, uplink.BrokerDown), "ok 0 > ok 160 > down 99.5 > unknown 99.5"},
+			{170, online, "ok 0 > ok 160 > ok 170 > ok 1"},
+		},
+		"only the broker was away": {
+			{1, online, "ok 0 > ok 0 > ok 0 > ok 0"},
+			{99, online, "ok 0 > ok 0 > ok 0 > ok 0"},
+			{100, failed(uplink.Offline, uplink.Lost), "ok 0 > unknown 99.5 > down 99.5 > unknown 99.5"},
+			{106, failed(uplink.Offline, uplink.BrokerDown), "ok 0 > ok 0 > down 99.5 > unknown 99.5"},
+		},
+		"it never was up": {
+			{0, fresh, "ok 0 > unknown 0 > unknown 0 > unknown 0"},
+			{9, failed(uplink.Offline, uplink.NoInternet), "ok 0 > down 0 > unknown 0 > unknown 0"},
+		},
+	} {
+		var w way
+		for _, l := range looks {
+			now := begin.Add(time.Duration(l.at) * time.Second)
+			var got []string
+			for _, h := range w.set(hops(l.link, true, true, false), w.changed(&l.link, now)) {
+				got = append(got, fmt.Sprintf("%s %v", h.State, h.Since.Sub(begin).Seconds()))
+			}
+			if s := strings.Join(got, " > "); s != l.want {
+				t.Errorf("%s: after %d s %s, want %s", name, l.at, s, l.want)
+			}
+		}
+	}
+}
+
+// A back-end that fell silent is not well because the link was lost and came
+// again, and has been silent since it last said something.
+func TestSilentBackendStaysSilent(t *testing.T) {
+	begin := time.Unix(1_800_000_000, 0).UTC()
+	online := uplink.Status{State: uplink.Online, Confirm: uplink.Backend}
+	offline := uplink.Status{State: uplink.Offline, Failure: &uplink.Failure{Name: uplink.BrokerDown}}
+	var w way
+	for _, l := range []struct {
+		at     int
+		link   uplink.Status
+		synced event.Seq
+		want   string
+	}{
+		{0, online, 7, "ok 0"},
+		{10, online, 7, "ok 0"},
+		{31, online, 7, "down 0"},
+		{40, offline, 7, "unknown 40"},
+		{50, online, 7, "down 0"},
+		{60, online, 8, "ok 60"},
+		{70, offline, 8, "unknown 70"},
+		{500, offline, 8, "unknown 70"},
+		{501, online, 8, "ok 60"},
+	} {
+		now := begin.Add(time.Duration(l.at) * time.Second)
+		w.listen(&l.link, l.synced, 9, now)
+		h := w.set(hops(l.link, true, true, w.silent), w.changed(&l.link, now))[3]
+		if got := fmt.Sprintf("%s %v", h.State, h.Since.Sub(begin).Seconds()); got != l.want {
+			t.Errorf("after %d s: %s, want %s", l.at, got, l.want)
+		}
+	}
+}
+
+// A night on call is told of a cloud that is gone, whether or not events wait.
+func TestWhatIsDownForLongIsAProblem(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	down := api.Hop{Name: "broker", State: hopDown, Cause: "broker_down", Since: now.Add(-downFor)}
+	fresh, well, dark := down, down, down
+	fresh.Since = now.Add(time.Second - downFor)
+	well.State, dark.State = hopOK, hopUnknown
+	if got := longDown([]api.Hop{fresh, well, dark}, now); len(got) > 0 {
+		t.Errorf("problems %q", got)
+	}
+	want := "the broker is out of reach since " + down.Since.Local().Format(time.DateTime) + " (broker_down)"
+	if got := longDown([]api.Hop{well, down}, now); len(got) != 1 || got[0] != want {
+		t.Errorf("problems %q, want %q", got, want)
 	}
 }

@@ -23,6 +23,8 @@ const Name = "avoqado-edge"
 const (
 	packagedProgram = "/usr/bin/avoqado-edge" // as the unit has it
 	commandTimeout  = 30 * time.Second
+
+	sysV = "unix-systemv" // as the library calls it
 )
 
 // The states of a service.
@@ -89,7 +91,7 @@ func (s *Service) onSystemd() bool { return s.System() == "linux-systemd" }
 
 // byScript reports whether the init system has services as scripts.
 func (s *Service) byScript() bool {
-	return s.System() == "unix-systemv" || s.System() == "linux-openrc"
+	return s.System() == sysV || s.System() == "linux-openrc"
 }
 
 // Install makes the service and has it start with the machine; it does not start
@@ -133,7 +135,15 @@ func (s *Service) Uninstall() error {
 	if err := s.system.Uninstall(); err != nil {
 		return fmt.Errorf("uninstall the service: %w", err)
 	}
-	return nil
+	if s.System() != sysV {
+		return nil
+	}
+	// The library leaves them; each start of the machine would complain.
+	links, err := filepath.Glob("/etc/rc[0-6].d/[SK][0-9][0-9]" + Name)
+	for _, link := range links {
+		err = errors.Join(err, os.Remove(link))
+	}
+	return err
 }
 
 // Start starts the service; on systemd it returns once the box is ready.
@@ -155,6 +165,9 @@ func (s *Service) State() (string, error) {
 	if _, err := os.Lstat("/etc/init.d/" + Name); err != nil && s.byScript() {
 		return NotInstalled, nil // the library asks a script that is not there
 	}
+	if s.System() == sysV {
+		return s.sysVState()
+	}
 	status, err := s.system.Status()
 	switch {
 	case errors.Is(err, kardianos.ErrNotInstalled):
@@ -165,6 +178,19 @@ func (s *Service) State() (string, error) {
 		return Running, nil
 	}
 	return Stopped, nil
+}
+
+// sysVState asks itself: the library takes a script's code 1, which says that
+// the service is stopped, for an error.
+func (s *Service) sysVState() (string, error) {
+	_, err := s.run(nil, "service", Name, "status")
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return Stopped, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return Running, nil
 }
 
 // systemdState asks itself: the library takes a unit that is reloading for one

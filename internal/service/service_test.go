@@ -89,6 +89,20 @@ func TestUninstall(t *testing.T) {
 	}
 }
 
+// SysV's script ends with code 1 when the service is stopped.
+func TestSysVState(t *testing.T) {
+	for program, want := range map[string]string{"true": Running, "false": Stopped} {
+		s := &Service{program: "/x", run: func([]byte, string, ...string) (string, error) { return run(nil, program) }}
+		if got, err := s.sysVState(); err != nil || got != want {
+			t.Errorf("%s: %q, %v", program, got, err)
+		}
+	}
+	s := &Service{run: func([]byte, string, ...string) (string, error) { return run(nil, "no-such-program") }}
+	if got, err := s.sysVState(); err == nil {
+		t.Errorf("no script to ask, but %q", got)
+	}
+}
+
 func TestState(t *testing.T) {
 	for said, want := range map[string]string{
 		gone: NotInstalled, running: Running, again: "activating (auto-restart)",
