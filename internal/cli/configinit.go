@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,9 +47,14 @@ With --out - the configuration is printed, and no secret is written.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.Out, "Wrote %s and %s.\nNext: avoqado-edge config check --config %s, then avoqado-edge run --config %s\n",
-				out, filepath.Join(dir, secretName), out, out)
-			return err
+			p := &printer{w: s.Out}
+			p.line("Wrote %s and %s.", out, filepath.Join(dir, secretName))
+			if out == defaultConfig { // the service's
+				p.line("Next: the back-end's secret into the latter, then systemctl restart avoqado-edge")
+			} else {
+				p.line("Next: avoqado-edge config check --config %s, then avoqado-edge run --config %s", out, out)
+			}
+			return p.err
 		}
 		answers.SecretFile = filepath.Join(filepath.Dir(defaultConfig), secretName)
 		file, _, err := config.Init(answers)
@@ -78,8 +83,9 @@ func writeConfig(out string, answers config.Answers, password string, force bool
 		return err
 	}
 	answers.SecretFile = filepath.Join(dir, secretName)
+	passwordFile := filepath.Join(dir, passwordName)
 	if password != "" {
-		answers.PasswordFile = filepath.Join(dir, passwordName)
+		answers.PasswordFile = passwordFile
 	}
 	file, secret, err := config.Init(answers)
 	if err != nil {
@@ -99,10 +105,16 @@ func writeConfig(out string, answers config.Answers, password string, force bool
 	if err := writeNew(answers.SecretFile, secret, 0o600, force); err != nil {
 		return err
 	}
-	if password != "" {
-		if err := writeNew(answers.PasswordFile, []byte(password+"\n"), 0o600, force); err != nil {
-			return err
+	switch {
+	case password != "":
+		err = writeNew(passwordFile, []byte(password+"\n"), 0o600, force)
+	case force && answers.Username == "": // the service would be given the old one, and refuse it
+		if err = os.Remove(passwordFile); errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
+	}
+	if err != nil {
+		return err
 	}
 	return writeNew(out, file, 0o644, force)
 }
@@ -111,19 +123,14 @@ func thereAlready(path string) error {
 	return usagef("%s is there already: remove it, or use --force", path)
 }
 
-// writeNew writes a file that must not be there yet, unless force says so.
+// writeNew writes a file that must not be there yet, unless force says so: what is
+// there stays as it is until all of the new one is on disk.
 func writeNew(path string, content []byte, mode fs.FileMode, force bool) error {
-	flag := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if force {
-		flag = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(path, flag, mode)
-	if errors.Is(err, fs.ErrExist) {
+	if _, err := os.Lstat(path); err == nil && !force {
 		return thereAlready(path)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Chmod(mode), f.Close())
+	return writeFile(context.Background(), path, func(_ context.Context, f *os.File) error {
+		_, err := f.Write(content)
+		return errors.Join(err, f.Chmod(mode))
+	})
 }

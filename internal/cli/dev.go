@@ -20,10 +20,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/logbook"
 	"github.com/avoqado/avoqado-edge/internal/simulate"
 )
 
@@ -115,11 +117,12 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	box, err := daemon.New(cfg, log, new(slog.LevelVar))
+	host := daemon.Host{Log: log, Level: new(slog.LevelVar), Book: logbook.New(), Collect: collect}
+	box, err := daemon.New(cfg, host)
 	if errors.Is(err, syscall.EADDRINUSE) && o.anyPort {
 		_, _ = fmt.Fprintf(s.Err, "%s is taken, using a free port.\n", o.listen)
 		cfg.LAN.Listen = "127.0.0.1:0"
-		box, err = daemon.New(cfg, log, new(slog.LevelVar))
+		box, err = daemon.New(cfg, host)
 	}
 	if err != nil {
 		return err
@@ -165,7 +168,11 @@ func runDev(ctx context.Context, s Streams, o devOptions) (err error) {
 		if err := awaitAnswers(ctx, where.URL, box, backend); err != nil || ctx.Err() != nil {
 			return err
 		}
-		if err := announce(s.Out, where, o); err != nil {
+		code, err := api.NewClient(where.Socket).LoginCode(ctx)
+		if err != nil {
+			return fmt.Errorf("make a code for the box's page: %w", err)
+		}
+		if err := announce(s.Out, where, code.Code, o); err != nil {
 			return err
 		}
 		return devLife(ctx, s, o, box, access, mint, where)
@@ -271,7 +278,7 @@ func answers(ctx context.Context, url string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-func announce(w io.Writer, r ready, o devOptions) error {
+func announce(w io.Writer, r ready, code string, o devOptions) error {
 	if o.asJSON {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
@@ -280,10 +287,12 @@ func announce(w io.Writer, r ready, o devOptions) error {
 	p := &printer{w: w}
 	p.line("Avoqado Edge is up: venue %s", r.Venue)
 	p.line("")
+	p.line("  Page       %s   log in with %s %s, or with a token", r.URL, code[:3], code[3:])
 	p.line("  Socket.IO  %s", r.URL)
 	p.line("  MQTT       %s", r.MQTT)
-	p.line("  Console    avoqado-edge status --socket %s", r.Socket)
+	p.line("  Look       avoqado-edge status --socket %s", r.Socket)
 	p.line("             avoqado-edge events tail --socket %s", r.Socket)
+	p.line("             avoqado-edge token code --socket %s   # another code for the page", r.Socket)
 	p.line("")
 	p.line("Tokens, valid for a day (auth: { token }):")
 	p.line("")

@@ -1,29 +1,18 @@
 package cli
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/avoqado/avoqado-edge/internal/api"
-	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/config"
+	"github.com/avoqado/avoqado-edge/internal/daemon"
 )
 
-// The bounds of a bundle.
-const (
-	bundleEvents = 500
-	bundleLines  = "2000" // of the system's log
-)
+// fileBundle bounds what goes into a file. There is room; a mail takes it.
+const fileBundle = 8 << 20
 
 func newDiagnostics(s Streams) *cobra.Command {
 	var out string
@@ -31,10 +20,12 @@ func newDiagnostics(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diagnostics", Short: "Collect what support looks at into one file", Args: cobra.NoArgs,
 		Long: `Writes a .tar.gz with the status, what doctor finds, the outages, the metrics,
-the journal's figures, the last log lines of the service where systemd keeps
-them, the last events without their payloads, and the configuration without its
-secrets. A part that cannot be had is named in it. It works without a running
-box, which can tell less. Exit code 1: the file could not be written.`,
+the journal's figures, the last log lines and those from before the last start
+or crash, what systemd keeps of the log, the last events without their payloads,
+and the configuration without its secrets. A part that cannot be had is named in
+it, and what had no room is named in left-out.txt. It works without a running
+box, which can tell less. The cloud's command diagnostics.collect makes the
+same. Exit code 1: the file could not be written.`,
 		Example: `  avoqado-edge diagnostics
   avoqado-edge diagnostics --out /tmp/box.tar.gz --payloads`,
 	}
@@ -44,8 +35,8 @@ box, which can tell less. Exit code 1: the file could not be written.`,
 	cmd.Flags().BoolVar(&payloads, "payloads", false, "with the payloads of events")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(*path, nil)
-		if err == nil && !cmd.Flags().Changed("socket") && *socket == defaultSocket() {
-			*socket = cfg.Socket
+		if err == nil {
+			*socket = socketOf(cmd, *socket, *path, cfg)
 		}
 		if out == "" {
 			out = "avoqado-edge-" + time.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
@@ -56,84 +47,30 @@ box, which can tell less. Exit code 1: the file could not be written.`,
 		if createErr != nil {
 			return createErr
 		}
-		b := newBundle(f)
-		b.collect(ctx, cfg, err, *socket, payloads)
-		if err := errors.Join(b.close(), f.Close()); err != nil {
+		parts := gather(ctx, cfg, err, *socket, payloads)
+		parts = append(parts, systemLog(ctx))
+		b, err := pack(parts, fileBundle)
+		if err == nil {
+			_, err = f.Write(b.Archive)
+		}
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			_ = os.Remove(out) // half a bundle says nothing
 			return err
 		}
-		_, err = fmt.Fprintln(s.Out, out)
-		return err
+		p := &printer{w: s.Out}
+		p.line("%s", out)
+		for _, gone := range b.LeftOut {
+			p.line("left out: %s", gone)
+		}
+		return p.err
 	}
 	return cmd
 }
 
-// bundle is an archive that remembers its first error.
-type bundle struct {
-	zip *gzip.Writer
-	tar *tar.Writer
-	err error
-}
-
-func newBundle(f *os.File) *bundle {
-	zip := gzip.NewWriter(f)
-	return &bundle{zip: zip, tar: tar.NewWriter(zip)}
-}
-
-func (b *bundle) close() error { return errors.Join(b.err, b.tar.Close(), b.zip.Close()) }
-
-// add writes a part, or why it could not be had.
-func (b *bundle) add(name string, body []byte, err error) {
-	if err != nil {
-		name, body = name+".missing", []byte(err.Error()+"\n")
-	}
-	if b.err == nil {
-		b.err = b.tar.WriteHeader(&tar.Header{Name: "avoqado-edge/" + name, Mode: 0o600, Size: int64(len(body)), ModTime: time.Now()})
-	}
-	if b.err == nil {
-		_, b.err = b.tar.Write(body)
-	}
-}
-
-func (b *bundle) json(name string, v any, err error) {
-	if err != nil {
-		b.add(name, nil, err)
-		return
-	}
-	var text bytes.Buffer
-	err = printJSON(&text, v)
-	b.add(name, text.Bytes(), err)
-}
-
-func (b *bundle) collect(ctx context.Context, cfg config.Config, cfgErr error, socket string, payloads bool) {
-	c := api.NewClient(socket)
-	b.json("build.json", buildinfo.Read(), nil)
-	b.json("config.json", config.Effective(cfg), cfgErr)
-	b.json("doctor.json", examine(ctx, newPatient(cfg, cfgErr, socket)), nil)
-	st, err := c.Status(ctx)
-	b.json("status.json", st, err)
-	past, err := c.Outages(ctx)
-	b.json("outages.json", past, err)
-	figures, err := c.Journal(ctx)
-	b.json("journal.json", figures, err)
-	metrics, err := c.Metrics(ctx)
-	b.add("metrics.txt", metrics, err)
-	events, err := c.Events(ctx, -1, bundleEvents)
-	for i := range events {
-		if !payloads {
-			events[i].Payload = nil
-		}
-	}
-	b.json("events.json", events, err)
-	parked, err := c.Parked(ctx)
-	for i := range parked {
-		if !payloads {
-			parked[i].Payload = nil
-		}
-	}
-	b.json("parked.json", parked, err)
-	log, err := exec.CommandContext(ctx, "journalctl", "--unit", "avoqado-edge", "--lines", bundleLines, "--no-pager", "--output", "short-iso").CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("the system's log: %w: %s", err, strings.TrimSpace(string(log)))
-	}
-	b.add("log.txt", log, err)
+// collect makes the same bundle for the cloud, from within the running box.
+func collect(ctx context.Context, cfg config.Config, payloads bool, most int) (daemon.Bundle, error) {
+	return pack(gather(ctx, cfg, nil, cfg.Socket, payloads), most)
 }

@@ -25,14 +25,15 @@ func newDiscover(s Streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "discover", Short: "Find boxes on this LAN as a terminal would",
-		Long: `Asks the addresses it was given; if none is a box, listens to mDNS; if that
-finds no box either, asks each private address of its own networks (a /24 at
-most). The first way that leads to a box is the last that is tried. A box is
-believed if the card it shows is signed, and lists the address that it came
-from; with --key or --qr the key must be that one, too.
+		Long: `Asks the addresses it was given; if none is a box within 0.3 s, also listens to
+mDNS; if that finds no box in 1.5 s, also asks each private address of its own
+networks (a /24 at most). Once one way leads to a box no other is begun. If none
+does, it says what to do. A box is believed if the card it shows is signed, and
+lists the address that it came from; with --key or --qr the key must be that
+one, too.
 
 Exit code 1: no box was found. Exit code 4: one was found, and something else
-posed as a box, or did not answer where it was announced.`,
+posed as a box, or did not answer where it was announced; or two say to be one.`,
 		Example: `  avoqado-edge discover
   avoqado-edge discover --venue venue_1 --json
   avoqado-edge discover --qr 'avoqado-edge://pair?...'
@@ -73,7 +74,7 @@ posed as a box, or did not answer where it was announced.`,
 			return err
 		case len(r.Found) == 0:
 			return &silentError{ExitFailed}
-		case len(r.Refused) > 0:
+		case len(r.Refused) > 0, r.Advice != "":
 			return &silentError{ExitDegraded}
 		}
 		return nil
@@ -146,10 +147,13 @@ func printFound(w io.Writer, r discovery.Report, pinned bool) error {
 			p.line("         It says that it is box %s of venue %s.", one.Box, one.Venue)
 		}
 	}
-	if r.Way == "" {
+	switch {
+	case r.Way == "":
 		p.line("")
-		p.line("No box was found. Is this device on the network of the box? `avoqado-edge pair`")
-		p.line("on the box prints its addresses and a QR code: try --address or --qr.")
+		p.line("No box was found. %s", r.Advice)
+	case r.Advice != "":
+		p.line("")
+		p.line("WARNING  %s", r.Advice)
 	}
 	return p.err
 }

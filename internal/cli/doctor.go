@@ -66,9 +66,11 @@ func checks() []check {
 		{"lan", checkLAN},
 		{"mDNS", checkDiscovery},
 		{"terminals' door", checkTerminals},
+		{"terminals' TLS", checkTLS},
 		{"router", checkRouter},
 		{"captive portal", checkPortal},
 		{"internet", checkInternet},
+		{"name server", checkNames},
 		{"broker", checkBrokers},
 		{"uplink", checkUplink},
 		{"duplicate box", checkTwin},
@@ -87,6 +89,7 @@ type examination struct {
 	Checks  []finding `json:"checks"`
 }
 
+// doctorTimeout leaves the rest of ten seconds to those who end with it.
 const doctorTimeout = 9 * time.Second
 
 func newDoctor(s Streams) *cobra.Command {
@@ -108,8 +111,8 @@ something needs a look; 1: it could not look.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(*path, nil)
-		if err == nil && !cmd.Flags().Changed("socket") && *socket == defaultSocket() {
-			*socket = cfg.Socket
+		if err == nil {
+			*socket = socketOf(cmd, *socket, *path, cfg)
 		}
 		e := examine(cmd.Context(), newPatient(cfg, err, *socket))
 		if asJSON {
@@ -162,20 +165,24 @@ func once[T any](ask func(context.Context) (T, error)) func(context.Context) (T,
 
 func examine(ctx context.Context, p *patient) examination {
 	began := time.Now()
+	last, leave := context.WithTimeout(ctx, doctorTimeout+300*time.Millisecond) // for those who end with ctx
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
 	rows := checks()
-	found := make([][]finding, len(rows))
-	var all sync.WaitGroup
+	answers := make([]chan []finding, len(rows))
+	var looking sync.WaitGroup // not waited for: see await
 	for i, row := range rows {
-		all.Go(func() {
-			found[i] = row.run(ctx, p)
-			for j := range found[i] {
-				found[i][j].Check = strings.TrimSpace(row.name + " " + found[i][j].Check)
-			}
-		})
+		answers[i] = make(chan []finding, 1)
+		looking.Go(func() { answers[i] <- row.run(ctx, p) })
 	}
-	all.Wait()
+	found := make([][]finding, len(rows))
+	for i, row := range rows {
+		found[i] = await(last, answers[i])
+		for j := range found[i] {
+			found[i][j].Check = strings.TrimSpace(row.name + " " + found[i][j].Check)
+		}
+	}
 	e := examination{Verdict: isOK, TookMs: time.Since(began).Milliseconds(), Checks: []finding{}}
 	named := map[string]string{} // cause → the check that named it
 	for _, some := range found {
@@ -194,6 +201,23 @@ func examine(ctx context.Context, p *patient) examination {
 		}
 	}
 	return e
+}
+
+// await returns what a check says. Whoever looks at a dead disk may hang in the
+// kernel, out of reach of a context: that one is left behind, and named. Of
+// several that hang the first is.
+func await(ctx context.Context, answer <-chan []finding) []finding {
+	select {
+	case f := <-answer:
+		return f
+	case <-ctx.Done():
+		if len(answer) > 0 { // both were true: it is not the one that hangs
+			return <-answer
+		}
+		f := one(isFail, "Look at `dmesg`: a disk or a network file system does not answer. Save the journal, and restart the machine.", "no answer within %s", doctorTimeout)
+		f[0].Cause = "hangs"
+		return f
+	}
 }
 
 func printExamination(w io.Writer, e examination) error {

@@ -95,6 +95,26 @@ func checkPortal(ctx context.Context, p *patient) []finding {
 	return one(isOK, "", "none")
 }
 
+// checkNames tells a dead name server from an internet that is gone: somebody
+// answers who was asked by an address.
+func checkNames(ctx context.Context, p *patient) []finding {
+	report, skip := p.facts(ctx)
+	if skip != nil {
+		return skip
+	}
+	switch f := report.Facts; {
+	case f.Names == "yes":
+		return one(isOK, "", "it answers")
+	case f.Names == "no" && (f.Reached == "yes" || f.Probe == "yes"):
+		found := one(isFail, "Restart the router, or give the box another name server (`resolvectl status` names the present one).",
+			"names cannot be looked up, though the internet is there")
+		found[0].Cause = "dns"
+		return found
+	default:
+		return one(isSkip, "", "see internet: nothing was there to ask")
+	}
+}
+
 func checkInternet(ctx context.Context, p *patient) []finding {
 	report, skip := p.facts(ctx)
 	if skip != nil {
@@ -215,6 +235,10 @@ func checkBackend(ctx context.Context, p *patient) []finding {
 	st, err := p.box(ctx)
 	if err != nil || st.Uplink.State != "online" {
 		return one(isSkip, "", "needs a running box that is online")
+	}
+	if paused := st.Uplink.Paused; paused != nil {
+		return one(isWarn, "Ask whoever runs the back-end to end the pause (drain.resume); the events are safe in the box.",
+			"it has the box hold events back since %s (command %s)", paused.Since.Local().Format("2006-01-02 15:04"), paused.Command)
 	}
 	age := time.Duration(st.Journal.Backlog.OldestAgeMs) * time.Millisecond
 	if since := time.Since(st.Uplink.Since); age > backendLate && since > backendLate {

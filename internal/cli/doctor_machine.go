@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/discovery"
 )
 
 // Thresholds of the checks of the machine.
@@ -250,7 +253,12 @@ func checkVersion(ctx context.Context, p *patient) []finding {
 	if err != nil {
 		return one(isOK, "", "%s", buildinfo.Read())
 	}
-	if own := buildinfo.Read().Version; st.Version != own {
+	own := buildinfo.Read().Version
+	if st.Version != own && p.cfgErr == nil && p.machine(ctx).FellBack {
+		return one(isWarn, "Read `journalctl -u avoqado-edge -u avoqado-edge-trial`, and install a version that is mended.",
+			"version %s did not become healthy, so the box runs %s, the one before", own, st.Version)
+	}
+	if st.Version != own {
 		return one(isWarn, "Start the box again: `systemctl restart avoqado-edge`.", "the running box is %s, this program %s", st.Version, own)
 	}
 	return one(isOK, "", "%s", st.Version)
@@ -312,13 +320,25 @@ func checkDiscovery(ctx context.Context, p *patient) []finding {
 	// The box's own word is not enough: it is looked for as a terminal does.
 	const hidden = "Let UDP port 5353 through on the box and the network (Wi-Fi: multicast, client isolation off); terminals can be given the address meanwhile."
 	r := p.find(ctx, st.Box)
+	answers := slices.IndexFunc(r.Refused, func(f discovery.Found) bool { return !f.Silent })
 	switch {
-	case len(r.Refused) > 0:
-		return one(isFail, "Another device answers as this box: find it at its address and turn it off.", "%s at %s: %s", r.Refused[0].Box, r.Refused[0].Address, r.Refused[0].Refused)
+	case answers >= 0:
+		other := r.Refused[answers]
+		return one(isFail, "Another device answers as this box: find it at its address and turn it off.", "%s at %s: %s", other.Box, other.Address, other.Refused)
+	case len(r.Found) == 0 && len(r.Refused) > 0 && onlyHere(st.LAN.Address):
+		return one(isWarn, "Set lan.listen to :8080, so that the box is where it is announced.", "seen at %s, where nobody answers: lan.listen is %s, which is this machine alone", r.Refused[0].Address, st.LAN.Address)
+	case len(r.Found) == 0 && len(r.Refused) > 0: // the terminals' door is looked at by another check
+		return one(isOK, "", "%s; seen at %s, where nobody answers", describeDiscovery(st.Discovery), r.Refused[0].Address)
 	case len(r.Found) == 0:
 		return one(isFail, hidden, "%s, and nobody who asks for it gets an answer", describeDiscovery(st.Discovery))
 	}
 	return one(isOK, "", "%s; seen at %s", describeDiscovery(st.Discovery), r.Found[0].Address)
+}
+
+// onlyHere reports whether an address is reached from this machine alone.
+func onlyHere(address string) bool {
+	at, err := netip.ParseAddrPort(address)
+	return err == nil && at.Addr().IsLoopback()
 }
 
 // checkTerminals asks the box where terminals ask it.
@@ -332,4 +352,23 @@ func checkTerminals(ctx context.Context, p *patient) []finding {
 		return one(isFail, "Look for a firewall on the box (`nft list ruleset`), and at lan.listen.", "nothing answers at %s: %v", asked, err)
 	}
 	return one(isOK, "", "%s answers, %s there", asked, plural(st.LAN.Terminals, "terminal"))
+}
+
+// checkTLS looks at the certificate that the box shows to terminals.
+func checkTLS(ctx context.Context, p *patient) []finding {
+	st, err := p.box(ctx)
+	if err != nil || st.LAN.TLS == nil {
+		return one(isSkip, "", "needs a running box with lan.tls")
+	}
+	const renew = "Put a new certificate in the place of the old one (lan.tls_cert_file); the box takes it without a restart."
+	t := st.LAN.TLS
+	switch left := time.Until(t.Expires); {
+	case t.Error != "":
+		return one(isFail, "Put right what it names; terminals without TLS are served meanwhile.", "%s", t.Error)
+	case left <= 0:
+		return one(isFail, renew, "the certificate for terminals ended on %s", t.Expires.Format(time.DateOnly))
+	case left < expireSoon:
+		return one(isWarn, renew, "the certificate for terminals ends on %s", t.Expires.Format(time.DateOnly))
+	}
+	return one(isOK, "", "the certificate for terminals is good until %s", t.Expires.Format(time.DateOnly))
 }

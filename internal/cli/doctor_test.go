@@ -131,6 +131,12 @@ func TestDoctorNamesNothingElse(t *testing.T) {
 		"not seen by mDNS": {"mDNS", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
 			p.find = func(context.Context, string) discovery.Report { return discovery.Report{} }
 		}},
+		"box for this machine alone": {"mDNS", isWarn, func(p *patient, st *api.Status, _ *daemon.CloudCheck) {
+			st.LAN.Address = "127.0.0.1:8080"
+			p.find = func(context.Context, string) discovery.Report {
+				return discovery.Report{Refused: []discovery.Found{{Box: "b1", Address: "192.168.1.10:8080", Refused: "nobody answers", Silent: true}}}
+			}
+		}},
 		"an impostor": {"mDNS", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
 			p.find = func(context.Context, string) discovery.Report {
 				return discovery.Report{Refused: []discovery.Found{{Box: "b1", Address: "192.168.1.66:8080", Refused: "its card is not signed"}}}
@@ -141,14 +147,31 @@ func TestDoctorNamesNothingElse(t *testing.T) {
 		"backlog old": {"backlog", isWarn, said(func(st *api.Status) {
 			st.Uplink.Since, st.Journal.Backlog = time.Now(), api.Backlog{Events: 9, OldestAgeMs: 36e5}
 		})},
+		"sending is paused": {"back-end", isWarn, said(func(st *api.Status) {
+			st.Journal.Backlog = api.Backlog{Events: 9, OldestAgeMs: 6e5}
+			st.Uplink.Paused = &api.Ordered{Command: "c1", Since: time.Now().Add(-10 * time.Minute)}
+		})},
 		"firewall on the box": {"terminals' door", isFail, func(p *patient, _ *api.Status, _ *daemon.CloudCheck) {
+			p.find = func(context.Context, string) discovery.Report {
+				return discovery.Report{Refused: []discovery.Found{{Box: "b1", Address: "192.168.1.10:8080", Refused: "nobody answers", Silent: true}}}
+			}
 			p.askLAN = func(context.Context, string) (string, error) { return "192.168.1.10:8080", io.EOF }
 		}},
+		"certificate for terminals ended": {"terminals' TLS", isFail, said(func(st *api.Status) {
+			st.LAN.TLS = &api.TLSStatus{Mode: "files", Expires: time.Now().Add(-time.Hour)}
+		})},
+		"certificate for terminals ends": {"terminals' TLS", isWarn, said(func(st *api.Status) {
+			st.LAN.TLS = &api.TLSStatus{Mode: "files", Expires: time.Now().Add(time.Hour)}
+		})},
+		"certificate for terminals broken": {"terminals' TLS", isFail, said(func(st *api.Status) {
+			st.LAN.TLS = &api.TLSStatus{Mode: "files", Expires: time.Now().Add(1e4 * time.Hour), Error: "key does not fit"}
+		})},
 		"cable out":               {"lan", isFail, way(uplink.StepName, uplink.NoLAN, func(f *uplink.Facts) { f.LAN, f.Router = nil, uplink.Unknown })},
 		"router dead":             {"router", isFail, way(uplink.StepReach, uplink.NoRouter, func(f *uplink.Facts) { f.Router, f.Names, f.Probe = uplink.No, uplink.No, uplink.No })},
 		"internet gone":           {"internet", isFail, way(uplink.StepReach, uplink.NoInternet, func(f *uplink.Facts) { f.Names, f.Probe = uplink.No, uplink.No })},
 		"captive portal":          {"captive portal", isFail, way(uplink.StepTLS, uplink.CaptivePortal, func(f *uplink.Facts) { f.Portal = "it answers 302" })},
-		"name server":             {at + "name", isFail, way(uplink.StepName, uplink.DNS, same)},
+		"name server dead":        {"name server", isFail, way(uplink.StepName, uplink.DNS, func(f *uplink.Facts) { f.Names = uplink.No })},
+		"broker's name wrong":     {at + "name", isFail, way(uplink.StepName, uplink.DNS, same)},
 		"broker down":             {at + "reach", isFail, way(uplink.StepReach, uplink.BrokerDown, same)},
 		"certificate of a broker": {at + "tls", isFail, way(uplink.StepTLS, uplink.TLS, same)},
 		"wrong password":          {at + "login", isFail, way(uplink.StepLogin, uplink.Credentials, same)},
@@ -178,6 +201,22 @@ func TestDoctorNamesNothingElse(t *testing.T) {
 		if !named {
 			t.Errorf("%s: not named by %s: %+v", name, c.check, e.Checks)
 		}
+	}
+}
+
+// A new version that did not become healthy is not to be tried again by a restart,
+// which does nothing.
+func TestDoctorKnowsTheFallback(t *testing.T) {
+	p, st, _ := well()
+	st.Version = "0.0.1"
+	p.machine = func(context.Context) daemon.Machine {
+		m := sound()
+		m.FellBack = true
+		return m
+	}
+	f := checkVersion(t.Context(), p)[0]
+	if f.Verdict != isWarn || strings.Contains(f.Remedy, "restart") || !strings.Contains(f.Evidence, "did not become healthy") {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -15,6 +15,8 @@ const (
 	drillLeast = 5 * time.Second
 	drillMost  = 30 * time.Minute
 	drillAfter = 3 * time.Minute // for the link to come back, and the backlog to go
+
+	interruptedDrill = "it was interrupted"
 )
 
 // drill is the report of one. Times are in milliseconds.
@@ -34,7 +36,7 @@ func newDrill(s Streams) *cobra.Command {
 	var length time.Duration
 	var asJSON, quiet bool
 	cmd := &cobra.Command{
-		Use: "drill", Short: "Practise an outage: cut the box off from the cloud for a while", Args: cobra.NoArgs,
+		Use: "drill", Short: "Practise an outage: cut the box off from the cloud for a while", Args: cobra.NoArgs, Aliases: []string{"drain"},
 		Long: `The link is cut for real, the staff is shown an alert, and all is as before when
 the time is over, also if this command is killed. It ends at once if the disk or
 the journal complain, and on Ctrl-C. The report tells whether the venue would
@@ -46,7 +48,7 @@ get through an outage. Exit code 1: it was not begun; 4: the venue is not ready.
 	cmd.Flags().DurationVar(&length, "for", 2*time.Minute, "how long, 5s to 30m")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "show the staff no alert")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		if length < drillLeast || length > drillMost {
 			return usagef("--for %s is not within %s and %s", length, drillLeast, drillMost)
 		}
@@ -63,7 +65,7 @@ get through an outage. Exit code 1: it was not begun; 4: the venue is not ready.
 			err = &silentError{ExitDegraded}
 		}
 		return err
-	}
+	})
 	return cmd
 }
 
@@ -83,14 +85,16 @@ func practise(ctx context.Context, s Streams, c *api.Client, length time.Duratio
 	if !quiet {
 		a := api.Alert{
 			Level: "info", Venue: st.Venue, Title: "Simulacro de corte / Outage drill",
-			Message: fmt.Sprintf("Durante %s la caja practica un corte de internet. Siga cobrando. / For %s the box practises an internet outage. Go on as usual.", length, length),
+			Message: fmt.Sprintf("Durante %s la caja practica un corte de internet. Siga cobrando. / For %s the box practises an internet outage. Go on as usual.", spoken(length), spoken(length)),
+			Expires: st.Clock.Now.Add(length), // who comes later is not told of a drill that is over
 		}
 		if _, err := c.Alert(ctx, a); err != nil {
 			return drill{}, fmt.Errorf("tell the staff: %w", err)
 		}
 	}
 	began := time.Now()
-	if err := c.Cut(ctx, length); err != nil {
+	// Interrupted here, the box may have heard it all the same: watch finds out.
+	if err := c.Cut(ctx, length); err != nil && ctx.Err() == nil {
 		return drill{}, err
 	}
 	d.watch(ctx, s, c, began.Add(length))
@@ -103,6 +107,14 @@ func practise(ctx context.Context, s Streams, c *api.Client, length time.Duratio
 	d.restored(ctx, c)
 	d.Ready = d.Fault == ""
 	return d, nil
+}
+
+// spoken is a length of time as the staff reads it, in either language.
+func spoken(d time.Duration) string {
+	if d%time.Minute == 0 {
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
 }
 
 // ill says what speaks against cutting a box off; empty: nothing.
@@ -122,13 +134,14 @@ func ill(st api.Status) string {
 // wrong.
 func (d *drill) watch(ctx context.Context, s Streams, c *api.Client, until time.Time) {
 	bar := newProgress(s, "without the cloud")
+	bar.unit = "s"
 	defer bar.end()
 	total := time.Until(until)
 	for {
 		st, err := c.Status(ctx)
 		switch {
 		case ctx.Err() != nil:
-			d.Fault = "it was interrupted"
+			d.Fault = interruptedDrill
 			return
 		case err != nil:
 			d.Fault = "the box does not answer: " + err.Error()
@@ -143,20 +156,23 @@ func (d *drill) watch(ctx context.Context, s Streams, c *api.Client, until time.
 		if left <= 0 {
 			return
 		}
-		bar.show(uint64((total - left).Milliseconds()), uint64(total.Milliseconds())) //nolint:gosec // neither is negative
+		bar.show(uint64((total - left).Seconds()), uint64(total.Round(time.Second).Seconds())) //nolint:gosec // neither is negative
 		pause(ctx, min(left, time.Second))
 	}
 }
 
 // restored waits until the box is connected, and the cloud has what had waited.
 func (d *drill) restored(ctx context.Context, c *api.Client) {
-	began := time.Now()
+	began, told := time.Now(), ctx
 	ctx, cancel := context.WithTimeout(ctx, drillAfter)
 	defer cancel()
 	var through uint64
 	for {
 		st, err := c.Status(ctx)
 		switch {
+		case told.Err() != nil:
+			d.Fault = interruptedDrill
+			return
 		case ctx.Err() != nil && d.BackMs == 0:
 			d.Fault = fmt.Sprintf("the link is not back after %s: see `avoqado-edge doctor`", drillAfter)
 			return
@@ -194,6 +210,9 @@ func (d *drill) print(s Streams) error {
 	p := &printer{w: s.Out}
 	p.line("Cut       %s without the cloud", tidy(time.Duration(d.CutMs)*time.Millisecond))
 	p.line("Clients   %d when it began, never fewer than %d", d.Clients, d.Fewest)
+	if away := d.Clients - d.Fewest; away > 0 {
+		p.line("          %d went away while it lasted: an outage is not to be noticed in the venue, see `avoqado-edge status --all`", away)
+	}
 	p.line("Held      %s", plural(int(d.Held), "event")) //nolint:gosec // far below
 	if d.Ready {
 		p.line("Back      after %s; the %s had all that waited after %s",

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
 func newEvents(s Streams) *cobra.Command {
@@ -37,43 +39,58 @@ func (v *view) print(w io.Writer, r api.Record) error {
 		return enc.Encode(r)
 	}
 	mark := " "
-	if r.Synced {
+	switch {
+	case r.Synced:
 		mark = "✓"
+	case r.Parked, r.Decided == "drop":
+		mark = "✗"
+	case r.Decided != "":
+		mark = "↷"
 	}
 	who := r.Origin
 	if r.Actor != "" {
 		who = r.Role + " " + r.Actor
 	}
-	_, err := fmt.Fprintf(w, "%s %8d %s  %-22s %-20s %s", r.Time.Local().Format("15:04:05.000"), r.Seq, mark, r.Event, r.Subject, who)
-	if err == nil && v.payload {
-		_, err = fmt.Fprintf(w, "  %s", r.Payload)
+	text := fmt.Sprintf("%s %8d %s  %-22s %-20s %s", r.Time.Local().Format("15:04:05.000"), r.Seq, mark, r.Event, r.Subject, who)
+	if v.payload {
+		text += "  " + string(r.Payload)
 	}
-	if err == nil {
-		_, err = fmt.Fprintln(w)
-	}
-	return err
+	p := &printer{w: w}
+	p.line("%s", strings.ReplaceAll(text, "\n", " ")) // one event is one line, whatever it says
+	return p.err
 }
 
 func newEventsTail(s Streams) *cobra.Command {
 	var (
-		v     view
-		after int64
-		kind  string
+		v      view
+		after  int64
+		kind   string
+		class  string
+		filter string
 	)
 	cmd := &cobra.Command{
 		Use: "tail", Short: "Print events as they are stored, until interrupted", Args: cobra.NoArgs,
-		Long: `Prints time, sequence number, a tick for what the cloud has, event, subject and
-sender.`,
+		Long: `Prints time, sequence number, a tick for what the cloud has, a cross for what
+it will not take, or ↷ for what an operator then had sent from another place,
+event, subject and sender. --class and --filter find what those of the console
+page find; the words of a filter may be in an event's name, subject, sender,
+terminal, number, id or payload, shown or not.`,
 		Example: `  avoqado-edge events tail
+  avoqado-edge events tail --filter 'AVQD-77 mxn'
   avoqado-edge events tail --after 0 --event payment_completed --json`,
 	}
 	socket := socketFlag(cmd)
 	v.flags(cmd)
 	cmd.Flags().Int64Var(&after, "after", -1, "begin behind this sequence number instead of now")
 	cmd.Flags().StringVar(&kind, "event", "", "only events of this name")
+	cmd.Flags().StringVar(&class, "class", "", "only money, orders, alerts, service or telemetry")
+	cmd.Flags().StringVar(&filter, "filter", "", "only events that have all these words")
 	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
+		if class != "" && !isClass(class) {
+			return usagef("--class %s is not money, orders, alerts, service or telemetry", class)
+		}
 		err := api.NewClient(*socket).Tail(cmd.Context(), after, func(r api.Record) error {
-			if kind != "" && r.Event != kind {
+			if kind != "" && r.Event != kind || class != "" && r.Class != class || !r.Matches(filter) {
 				return nil
 			}
 			return v.print(s.Out, r)
@@ -84,6 +101,15 @@ sender.`,
 		return err
 	})
 	return cmd
+}
+
+func isClass(name string) bool {
+	for c := event.Telemetry; c <= event.Money; c++ {
+		if c.String() == name {
+			return true
+		}
+	}
+	return false
 }
 
 func newEventsList(s Streams) *cobra.Command {
@@ -172,6 +198,12 @@ func printHops(w io.Writer, r api.Record) error {
 		p.line("  cloud     it came from there")
 	case r.Synced:
 		p.line("  cloud     confirmed")
+	case r.Parked:
+		p.line("  cloud     not taken: avoqado-edge events list --parked says why")
+	case r.Decided == "drop":
+		p.line("  cloud     not taken, and dropped by an operator: avoqado-edge events list --settled")
+	case r.Decided != "":
+		p.line("  cloud     not taken, and sent again from another place: avoqado-edge events list --settled")
 	default:
 		p.line("  cloud     waiting")
 	}

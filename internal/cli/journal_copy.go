@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -130,6 +131,9 @@ func writeFile(ctx context.Context, path string, write func(context.Context, *os
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	if runtime.GOOS == "windows" {
+		return nil // a directory cannot be flushed there; NTFS keeps a journal of names
+	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil // it is there; only its name may not survive a power cut
@@ -140,8 +144,13 @@ func writeFile(ctx context.Context, path string, write func(context.Context, *os
 func newJournalBackup(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "backup FILE", Short: "Write a backup of events, cursors and state to a file", Args: cobra.ExactArgs(1),
-		Long: `Works on a running box and on a stopped one. The file is made under another
+		Use: "backup FILE", Short: "Write the journal alone to a file; 'avoqado-edge backup' takes all", Args: cobra.ExactArgs(1),
+		Long: `To bring a box back on another machine, use 'avoqado-edge backup': without the
+box's key, which is not in this one, its terminals do not know it again. This is
+the journal alone: events, cursors and state, and no secret, to be looked at
+elsewhere, or for a box that lost its journal and kept its key.
+
+Works on a running box and on a stopped one. The file is made under another
 name, checked to its last byte, and replaces FILE only then. It fits any machine
 and holds customers' data. Exit code 4: the backup is made, but some events
 could not be read and are not in it.`,

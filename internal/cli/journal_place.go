@@ -40,8 +40,8 @@ func (p place) do(running func(*api.Client) error, stopped func(folder) error) e
 	if cfgErr != nil && *p.config != "" {
 		return cfgErr
 	}
-	if *p.config != "" && !p.cmd.Flags().Changed("socket") {
-		socket = cfg.Socket
+	if *p.config != "" {
+		socket = socketOf(p.cmd, socket, *p.config, cfg)
 	}
 	err := running(api.NewClient(socket))
 	if !errors.Is(err, api.ErrNotRunning) || cfgErr != nil || p.cmd.Flags().Changed("socket") {

@@ -1,10 +1,16 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/event"
 	"github.com/avoqado/avoqado-edge/internal/journal"
 )
 
@@ -38,5 +44,43 @@ func TestConfigurationRulesStoppedJournals(t *testing.T) {
 		if (a == nil) != f.none {
 			t.Errorf("%s: adoption %v", f.dir, a)
 		}
+	}
+}
+
+// What the cloud will not take lies before the cursor, and nobody else has it.
+func TestUnsentCountsWhatIsParked(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	if err := journal.Create(dir, journal.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Open(dir, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- j.Run(ctx) }()
+	for i := range 3 {
+		e := event.Event{ID: event.ID(fmt.Sprintf("e%d", i)), Kind: "payment_completed", Class: event.Money, Payload: []byte("{}")}
+		if _, err := j.Append(ctx, &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{
+		j.MoveCursor(api.UplinkCursor, 3),
+		j.Put("parked", map[string][]byte{fmt.Sprintf("%020d", 2): []byte("{}")}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if err := errors.Join(<-done, j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	code := Main(t.Context(), []string{"journal", "unsent", "--dir", dir}, Streams{Out: &out, Err: os.Stderr})
+	if code != ExitDegraded || out.String() != "1\n" {
+		t.Errorf("exit code %d, %q", code, out.String())
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,8 +19,11 @@ import (
 func newJournalRestore(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "restore FILE", Short: "Make the journal of a box that lost its own from a backup", Args: cobra.ExactArgs(1),
-		Long: `Refuses where there is a journal. Nothing is visible before the whole backup was
+		Use: "restore FILE", Short: "Make the journal of a box that lost its own from a journal backup", Args: cobra.ExactArgs(1),
+		Long: `For what 'avoqado-edge journal backup' wrote; a file of 'avoqado-edge backup' is
+the whole box, with configuration and key, and is for 'avoqado-edge restore'.
+
+Refuses where there is a journal. Nothing is visible before the whole backup was
 read and agreed with its checksums. Events keep their sequence numbers, cursors
 and state are as they were; what the cloud had not confirmed by then is sent
 again, and new events get a new epoch. FILE may be -, for standard input.
@@ -46,8 +50,12 @@ state directory is another venue's or box's.`,
 			defer func() { _ = f.Close() }()
 			in = f
 		}
+		from := bufio.NewReader(in)
+		if begin, _ := from.Peek(len(wholeBox)); string(begin) == wholeBox {
+			return fmt.Errorf("%s is the backup of a whole box: avoqado-edge restore %[1]s", args[0])
+		}
 		bar := newProgress(s, "Restoring")
-		done, err := journal.Restore(cmd.Context(), in, at.dir, at.options(nil), at.adoption(), bar.show)
+		done, err := journal.Restore(cmd.Context(), from, at.dir, at.options(nil), at.adoption(), bar.show)
 		bar.end()
 		if err != nil {
 			return err
@@ -113,11 +121,15 @@ func backupJSON(b *journal.BackupSummary) backupFacts {
 	}
 }
 
-func printBackup(w io.Writer, b *journal.BackupSummary, did, where string) error {
-	p := &printer{w: w}
-	for _, l := range b.Lost {
+func (p *printer) lost(ranges []journal.LostError) {
+	for _, l := range ranges {
 		p.line("LOST     events %d to %d", l.From, l.To)
 	}
+}
+
+func printBackup(w io.Writer, b *journal.BackupSummary, did, where string) error {
+	p := &printer{w: w}
+	p.lost(b.Lost)
 	if b.Events == 0 {
 		p.line("%s no events, only cursors and state: %s", did, where)
 		return p.err
@@ -201,9 +213,7 @@ func printRepair(w io.Writer, r *journal.Repaired, dry bool, took time.Duration)
 		return printReport(w, &r.Before, took)
 	}
 	p := &printer{w: w}
-	for _, l := range r.Lost {
-		p.line("LOST     events %d to %d", l.From, l.To)
-	}
+	p.lost(r.Lost)
 	for _, q := range r.Quarantine {
 		p.line("KEPT     %s", q.Path)
 	}

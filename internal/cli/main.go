@@ -139,7 +139,7 @@ func newRoot(s Streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
 		newDev(s), newRun(s), newReload(s), newClaim(s), newConfig(s), newToken(s), newStatus(s), newPair(s), newDiscover(s), newDoctor(s), newOutages(s), newDrill(s), newAlert(s), newDiagnostics(s), newEvents(s),
-		newJournal(s), newService(s), newCloud(s), newSimulate(s), newVersion(s),
+		newJournal(s), newService(s), newBackup(s), newRestore(s), newCloud(s), newSimulate(s), newVersion(s),
 	)
 	argErrorsAreUsage(root)
 	return root

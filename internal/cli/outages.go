@@ -86,15 +86,18 @@ func listOutages(w io.Writer, list []outages.Outage) error {
 		p.line("no outage is known")
 	}
 	for i := range list {
-		o := &list[i]
-		state := "lasted " + ago(o.Lasted(time.Now()).Milliseconds())
-		if o.End.IsZero() {
-			state = "LASTS, for " + ago(o.Lasted(time.Now()).Milliseconds())
-		} else if o.Synced.IsZero() {
-			state += ", not all of it is in the cloud yet"
-		}
-		p.line("%4s  %s  %-14s %s; %s held, %d of them money", strconv.FormatUint(o.ID, 10),
-			o.Start.Local().Format("2006-01-02 15:04:05"), o.Cause, state, plural(o.Held.Events, "event"), o.Held.Classes["money"])
+		p.line("%4s  %s", strconv.FormatUint(list[i].ID, 10), describeOutage(&list[i]))
 	}
 	return p.err
+}
+
+func describeOutage(o *outages.Outage) string {
+	state := "lasted " + ago(o.Lasted(time.Now()).Milliseconds())
+	if o.End.IsZero() {
+		state = "LASTS, for " + ago(o.Lasted(time.Now()).Milliseconds())
+	} else if o.Synced.IsZero() {
+		state += ", not all of it is in the cloud yet"
+	}
+	return fmt.Sprintf("%s  %-14s %s; %s held, %d of them money",
+		o.Start.Local().Format("2006-01-02 15:04:05"), o.Cause, state, plural(o.Held.Events, "event"), o.Held.Classes["money"])
 }

@@ -38,8 +38,9 @@ func listParked(ctx context.Context, w io.Writer, c *api.Client, v *view) error 
 		if p.Behind > 0 {
 			why = fmt.Sprintf("waits for %d", p.Behind)
 		}
-		if _, err := fmt.Fprintf(w, "%23s parked %s, %s\n", "", p.ParkedAt.Local().Format("2006-01-02 15:04:05"), why); err != nil {
-			return err
+		out := &printer{w: w}
+		if out.line("%23s parked %s, %s", "", p.ParkedAt.Local().Format("2006-01-02 15:04:05"), why); out.err != nil {
+			return out.err
 		}
 	}
 	return nil
@@ -63,6 +64,7 @@ func listSettled(ctx context.Context, w io.Writer, c *api.Client, v *view) error
 			}
 			continue
 		}
+		d.Decided = d.Decision // for its mark
 		if err := v.print(w, d.Record); err != nil {
 			return err
 		}
@@ -73,8 +75,9 @@ func listSettled(ctx context.Context, w io.Writer, c *api.Client, v *view) error
 		if d.Note != "" {
 			what += ": " + d.Note
 		}
-		if _, err := fmt.Fprintf(w, "%23s %s %s (it was refused: %s)\n", "", d.SettledAt.Local().Format("2006-01-02 15:04:05"), what, d.Reason); err != nil {
-			return err
+		out := &printer{w: w}
+		if out.line("%23s %s %s (it was refused: %s)", "", d.SettledAt.Local().Format("2006-01-02 15:04:05"), what, d.Reason); out.err != nil {
+			return out.err
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ const (
 type progress struct {
 	live  *liveLine
 	what  string
+	unit  string // of what is counted
 	began time.Time
 	drawn time.Time
 	now   func() time.Time
@@ -27,7 +28,7 @@ func newProgress(s Streams, what string) *progress {
 	if now == nil {
 		now = time.Now
 	}
-	return &progress{live: newLiveLine(s.Err), what: what, began: now(), now: now}
+	return &progress{live: newLiveLine(s.Err), what: what, unit: "events", began: now(), now: now}
 }
 
 // show is told how much of how much is done; a total of zero is unknown.
@@ -38,13 +39,13 @@ func (p *progress) show(done, total uint64) {
 	}
 	p.drawn = now
 	if total == 0 {
-		p.live.show(fmt.Sprintf("%s  %d events", p.what, done))
+		p.live.show(fmt.Sprintf("%s  %d %s", p.what, done, p.unit))
 		return
 	}
 	done = min(done, total)
 	full := int(progressWidth * done / total) //nolint:gosec // at most progressWidth
-	p.live.show(fmt.Sprintf("%s  [%s%s] %3d %%  %d of %d events", p.what,
-		strings.Repeat("=", full), strings.Repeat(" ", progressWidth-full), 100*done/total, done, total))
+	p.live.show(fmt.Sprintf("%s  [%s%s] %3d %%  %d of %d %s", p.what,
+		strings.Repeat("=", full), strings.Repeat(" ", progressWidth-full), 100*done/total, done, total, p.unit))
 }
 
 // Write lets a log share the terminal with the bar: its lines begin at the left.

@@ -46,3 +46,15 @@ func TestProgress(t *testing.T) {
 		t.Errorf("drawn where there is no terminal: %q", out.String())
 	}
 }
+
+// A drill is shown in seconds of time, not in events.
+func TestDrillProgressIsTime(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(Streams{Err: &out}, "without the cloud")
+	p.unit, p.live.tty = "s", true
+	p.began = p.now().Add(-time.Minute)
+	p.show(60, 120)
+	if got := out.String(); !strings.Contains(got, "60 of 120 s") || strings.Contains(got, "events") {
+		t.Errorf("%q", got)
+	}
+}

@@ -17,10 +17,12 @@ func newReload(s Streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "reload", Short: "Have the running box read its configuration again", Args: cobra.NoArgs,
-		Long: `Nobody is disconnected. A configuration with problems is refused as a whole and
-the box goes on as it was. What cannot change under a running box is named: it
-needs a restart. systemctl reload and SIGHUP do the same. Exit code 1: refused;
-3: no box answers.`,
+		Long: `What can change under a running box is in force on return: log.level, auth
+(keys, secrets, issuers, audiences, the lease) and lan.allowed_hosts. Nobody is
+disconnected who is still let in. A configuration with problems is refused as a
+whole and the box goes on as it was; so is one whose new auth.jwks_file or
+auth.jwks_url gives no keys. What needs a restart is named. systemctl reload and
+SIGHUP do the same. Exit code 1: refused; 3: no box answers.`,
 		Example: "  avoqado-edge reload",
 	}
 	socket := socketFlag(cmd)

@@ -8,11 +8,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
+	"github.com/avoqado/avoqado-edge/internal/logbook"
+	"github.com/avoqado/avoqado-edge/internal/service"
 )
 
 // defaultConfig is where the package looks for the configuration.
@@ -38,7 +41,7 @@ func loadConfig(path string, overrides map[string]string) (config.Config, error)
 }
 
 func newRun(s Streams) *cobra.Command {
-	var listen string
+	var listen, state string
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run the box until it is told to stop", Args: cobra.NoArgs,
 		Long: `Without any configuration, it shows a page that says how to claim the box, and
@@ -49,14 +52,23 @@ a second signal ends it at once, and nothing acknowledged is lost by that
 either. Exit code 2: the configuration has problems; 3: another process runs on
 the same state directory; 1: anything else.`,
 		Example: `  avoqado-edge run
-  avoqado-edge run --config config.yaml --listen 127.0.0.1:8080`,
+  avoqado-edge run --config config.yaml --listen 127.0.0.1:8080
+  avoqado-edge run --config config.yaml --state state   # not as root`,
 	}
 	path := configFlag(cmd)
 	cmd.Flags().StringVar(&listen, "listen", "", "LAN address, overrides lan.listen")
-	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
+	cmd.Flags().StringVar(&state, "state", "", "folder of the journal, overrides state_dir; the socket is in it, too")
+	box := func(cmd *cobra.Command) error {
 		overrides := map[string]string{}
 		if listen != "" {
 			overrides["lan.listen"] = listen
+		}
+		if state != "" {
+			dir, err := filepath.Abs(state)
+			if err != nil {
+				return err
+			}
+			overrides["state_dir"] = dir
 		}
 		if *path == "" && !claimed() {
 			log := newLogger(s.Err, config.LogAuto, slog.LevelInfo)
@@ -72,22 +84,29 @@ the same state directory; 1: anything else.`,
 		}
 		level := new(slog.LevelVar)
 		level.Set(cfg.Log.Level)
-		log := newLogger(s.Err, cfg.Log.Format, level)
+		book := logbook.New()
+		log := slog.New(logbook.Calm(slog.NewMultiHandler(newLogger(s.Err, cfg.Log.Format, level).Handler(), book.Handler(level))))
 		for _, warning := range cfg.Warnings() {
 			log.Warn("configuration", "warning", warning)
 		}
 		slog.SetDefault(log) // some libraries write to the standard logger
-		return runDaemon(cmd.Context(), cfg, log, level)
+		return runDaemon(cmd.Context(), cfg, daemon.Host{Log: log, Level: level, Book: book, Collect: collect})
+	}
+	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
+		return service.Managed(cmd.Context(), func(ctx context.Context) error {
+			cmd.SetContext(ctx)
+			return box(cmd)
+		})
 	})
 	return cmd
 }
 
-func runDaemon(ctx context.Context, cfg config.Config, log *slog.Logger, level *slog.LevelVar) error {
-	d, err := daemon.New(cfg, log, level)
+func runDaemon(ctx context.Context, cfg config.Config, host daemon.Host) error {
+	d, err := daemon.New(cfg, host)
 	if err != nil {
 		return err
 	}
-	stop := onHangup(func() { _, _ = d.Reload() }) // it logs what came of it
+	stop := onHangup(func() { _, _ = d.Reload(ctx) }) // it logs what came of it
 	defer stop()
 	return d.Run(ctx)
 }

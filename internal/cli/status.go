@@ -2,16 +2,19 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/avoqado/avoqado-edge/internal/api"
+	"github.com/avoqado/avoqado-edge/internal/config"
 )
 
 const askTimeout = 10 * time.Second
@@ -37,24 +40,49 @@ func defaultSocket() string {
 	return "/run/avoqado-edge/avoqado-edge.sock"
 }
 
+// socketOf is where the box of a configuration answers, unless the flag says
+// so. A service manager gives the machine's own box a folder for its socket that
+// the command line is not told of, so that one is looked for.
+func socketOf(cmd *cobra.Command, flag, configPath string, cfg config.Config) string {
+	if cmd.Flags().Changed("socket") {
+		return flag
+	}
+	if _, err := os.Stat(cfg.Socket); err != nil && (configPath == "" || configPath == defaultConfig) {
+		return flag
+	}
+	return cfg.Socket
+}
+
 func newStatus(s Streams) *cobra.Command {
-	var asJSON, watch bool
+	var asJSON, watch, all, ready bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "How the running box is: uplink, backlog, clients, disk, clock",
 		Long: `Asks the running box over its unix socket. Exit code 0: all is well; 4: it runs,
-but something needs a look; 3: no box answers.`,
+but something needs a look; 3: no box answers. With --ready: 0 if the box takes
+events, 1 if it does not, and why.`,
 		Example: `  avoqado-edge status
   avoqado-edge status --watch
+  avoqado-edge status --ready
+  avoqado-edge status --all
   avoqado-edge status --json | jq .journal.backlog`,
 		Args: cobra.NoArgs,
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
-	cmd.Flags().BoolVar(&watch, "watch", false, "print again every two seconds until interrupted")
+	cmd.Flags().BoolVar(&watch, "watch", false, "print all again every two seconds until interrupted")
+	cmd.Flags().BoolVar(&all, "all", false, "also the terminals, the last hour and the outages of a week")
+	cmd.Flags().BoolVar(&ready, "ready", false, "say only whether the box takes events")
 	cmd.RunE = untilSignal(func(cmd *cobra.Command, _ []string) error {
 		client := api.NewClient(*socket)
+		if ready {
+			return askReady(cmd.Context(), s.Out, client)
+		}
 		for {
 			st, err := askStatus(cmd.Context(), client)
+			var around surroundings
+			if err == nil && (watch || all) && !asJSON {
+				around, err = askAround(cmd.Context(), client)
+			}
 			if interrupted(cmd) {
 				return nil
 			}
@@ -65,9 +93,9 @@ but something needs a look; 3: no box answers.`,
 			case asJSON:
 				err = printJSON(s.Out, st)
 			case watch && isTerminal(s.Out):
-				err = redrawStatus(s.Out, st)
+				err = redrawStatus(s.Out, st, &around)
 			default:
-				err = printStatus(s.Out, st)
+				err = errors.Join(printStatus(s.Out, st), around.print(s.Out))
 			}
 			if err != nil {
 				return err
@@ -91,6 +119,16 @@ but something needs a look; 3: no box answers.`,
 	return cmd
 }
 
+func askReady(ctx context.Context, w io.Writer, c *api.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := c.Ready(ctx); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "The box takes events.")
+	return err
+}
+
 func askStatus(ctx context.Context, c *api.Client) (api.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -100,12 +138,16 @@ func askStatus(ctx context.Context, c *api.Client) (api.Status, error) {
 // redrawStatus shows the status in the place of what the terminal shows: home,
 // each line cleared behind its text, then all below (ECMA-48 §8.3.21, 8.3.39,
 // 8.3.41), which does not flicker as clearing first would.
-func redrawStatus(w io.Writer, st api.Status) error {
+func redrawStatus(w io.Writer, st api.Status, around *surroundings) error {
 	var screen strings.Builder
-	if err := printStatus(&screen, st); err != nil {
+	if err := errors.Join(printStatus(&screen, st), around.print(&screen)); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, "\x1b[H"+strings.ReplaceAll(screen.String(), "\n", "\x1b[K\n")+"\x1b[J")
+	text := screen.String()
+	if lines := strings.SplitAfter(text, "\n"); rows(w) > 1 && len(lines) > rows(w) { // else it would scroll
+		text = strings.Join(lines[:rows(w)-1], "")
+	}
+	_, err := io.WriteString(w, "\x1b[H"+strings.ReplaceAll(text, "\n", "\x1b[K\n")+"\x1b[J")
 	return err
 }
 
@@ -141,10 +183,16 @@ func printStatus(w io.Writer, st api.Status) error {
 	case b.Events > 0:
 		p.line("Backlog  %s waiting for the cloud, %s, the oldest for %s",
 			plural(b.Events, "event"), size(uint64(max(b.Bytes, 0))), ago(b.OldestAgeMs))
+	case st.Uplink.Parked > 0:
+		p.line("Backlog  none, but for %s that the cloud will not take", plural(st.Uplink.Parked, "event"))
 	default:
 		p.line("Backlog  none: the cloud has everything")
 	}
-	p.line("Disk     %s free of %s", size(st.Disk.FreeBytes), size(st.Disk.TotalBytes))
+	wear := ""
+	if years := st.Journal.LifeYears; years > 0 {
+		wear = fmt.Sprintf(", at this rate good for %.1f years", years)
+	}
+	p.line("Disk     %s free of %s%s", size(st.Disk.FreeBytes), size(st.Disk.TotalBytes), wear)
 	clock := "synchronised"
 	switch {
 	case !st.Clock.Trusted:
@@ -160,13 +208,12 @@ func printStatus(w io.Writer, st api.Status) error {
 	return p.err
 }
 
-// describeWay names each hop to the cloud with how it is, and since when if that
-// is not well.
+// describeWay names each hop to the cloud with how it is, and since when.
 func describeWay(way []api.Hop) string {
 	hops := make([]string, len(way))
 	for i, h := range way {
 		hops[i] = h.Name + " " + h.State
-		if h.State == "down" {
+		if !h.Since.IsZero() && h.State != "off" {
 			hops[i] += " for " + ago(time.Since(h.Since).Milliseconds())
 		}
 	}
@@ -228,8 +275,19 @@ type printer struct {
 
 func (p *printer) line(format string, args ...any) {
 	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+		_, p.err = io.WriteString(p.w, tame(fmt.Sprintf(format+"\n", args...)))
 	}
+}
+
+// tame takes out of a text what would move a terminal's cursor or change more than
+// its own line: some of what is shown was said by others.
+func tame(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func plural[N int | uint64](n N, noun string) string {
@@ -254,7 +312,7 @@ func size(n uint64) string {
 
 // ago writes a number of milliseconds as people say it.
 func ago(ms int64) string {
-	d := time.Duration(ms) * time.Millisecond
+	d := time.Duration(max(ms, 0)) * time.Millisecond // the clock may have been set back
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))

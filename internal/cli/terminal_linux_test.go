@@ -148,7 +148,7 @@ func TestBarsOnATerminal(t *testing.T) {
 func TestStatusIsRedrawnInPlace(t *testing.T) {
 	tty, screen := terminal(t)
 	st := api.Status{Box: "b1", Way: []api.Hop{{Name: "lan", State: "ok"}, {Name: "internet", State: "down", Since: time.Now().Add(-2 * time.Minute)}}}
-	if err := redrawStatus(tty, st); err != nil {
+	if err := redrawStatus(tty, st, &surroundings{}); err != nil {
 		t.Fatal(err)
 	}
 	got := seen(t, tty, screen)

@@ -8,15 +8,14 @@ import (
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // Broker is an embedded MQTT broker that lets everybody in and keeps nothing
 // on disk. It is for a machine's own use.
 type Broker struct {
-	server   *mochi.Server
-	listener *listeners.TCP
+	server *mochi.Server
+	door   *door
 }
 
 // ListenBroker returns a broker that is bound to addr, such as 127.0.0.1:0,
@@ -35,15 +34,18 @@ func ListenBroker(addr string, log *slog.Logger) (*Broker, error) {
 	if err := s.AddHook(newManners(), nil); err != nil {
 		return nil, fmt.Errorf("set up broker: %w", err)
 	}
-	l := listeners.NewTCP(listeners.Config{ID: "tcp", Address: addr})
-	if err := s.AddListener(l); err != nil {
-		return nil, fmt.Errorf("listen for mqtt: %w", err)
+	d, err := openDoor(addr, s.Log)
+	if err != nil {
+		return nil, err
 	}
-	return &Broker{server: s, listener: l}, nil
+	if err := s.AddListener(d); err != nil {
+		return nil, fmt.Errorf("add listener: %w", err)
+	}
+	return &Broker{server: s, door: d}, nil
 }
 
 // Addr returns the host and port the broker is bound to.
-func (b *Broker) Addr() string { return b.listener.Address() }
+func (b *Broker) Addr() string { return b.door.Address() }
 
 // URL returns the broker's address as clients want it.
 func (b *Broker) URL() string { return "tcp://" + b.Addr() }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,35 +20,8 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
-		<-tick.C
-	}
-}
-
-func running(t *testing.T, run func(context.Context) error) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
 
 func startBroker(t *testing.T) *Broker {
 	t.Helper()
@@ -55,7 +29,7 @@ func startBroker(t *testing.T) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running(t, b.Run)
+	testpart.Run(t, "broker", b.Run)
 	return b
 }
 
@@ -148,14 +122,14 @@ func TestBackendKeepsTheContract(t *testing.T) {
 	broker := startBroker(t)
 	b := openBackend(t, BackendConfig{Access: Access{Broker: broker.URL()}})
 	var seen []event.Seq
-	running(t, func(ctx context.Context) error {
+	testpart.Run(t, "back-end", func(ctx context.Context) error {
 		return b.Run(ctx, func(e Effect) { seen = append(seen, e.Seq) })
 	})
-	until(t, "online", b.Online)
+	testpart.Until(t, "online", b.Online)
 	x, y := newBox(t, broker.URL(), "b1"), newBox(t, broker.URL(), "b2")
 	hears := func(x *box, want string) {
 		t.Helper()
-		until(t, "acks "+want, func() bool { return x.heard() == want })
+		testpart.Until(t, "acks "+want, func() bool { return x.heard() == want })
 	}
 	x.send(t, "/events", batchOf("b1", 1, 3))
 	hears(x, "3")
@@ -211,14 +185,14 @@ func TestBackendAcceptsHolesIfTold(t *testing.T) {
 func TestBackendSessionIsKept(t *testing.T) {
 	broker := startBroker(t)
 	b := openBackend(t, BackendConfig{Access: Access{Broker: broker.URL()}})
-	stop := running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
-	until(t, "online", b.Online)
+	stop := testpart.Run(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	testpart.Until(t, "online", b.Online)
 	stop()
 	x := newBox(t, broker.URL(), "b1")
 	x.send(t, "/events", batchOf("b1", 1, 50))
-	running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
-	until(t, "committed", func() bool { n, _ := b.Count(); return n == 50 })
-	until(t, "confirmed", func() bool { return x.heard() == "50" })
+	testpart.Run(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	testpart.Until(t, "committed", func() bool { n, _ := b.Count(); return n == 50 })
+	testpart.Until(t, "confirmed", func() bool { return x.heard() == "50" })
 }
 
 // TestBackendsBesideEachOther has two with files of their own listen at one
@@ -228,12 +202,12 @@ func TestBackendsBesideEachOther(t *testing.T) {
 	access := Access{Broker: broker.URL()}
 	path := filepath.Join(t.TempDir(), "a.db")
 	a, b := openBackend(t, BackendConfig{Access: access, Path: path}), openBackend(t, BackendConfig{Access: access})
-	stop := running(t, func(ctx context.Context) error { return a.Run(ctx, nil) })
-	running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
-	until(t, "both listen", func() bool { return a.Online() && b.Online() })
+	stop := testpart.Run(t, "back-end", func(ctx context.Context) error { return a.Run(ctx, nil) })
+	testpart.Run(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	testpart.Until(t, "both listen", func() bool { return a.Online() && b.Online() })
 	x := newBox(t, broker.URL(), "b1")
 	x.send(t, "/events", batchOf("b1", 1, 50))
-	until(t, "both have it all", func() bool {
+	testpart.Until(t, "both have it all", func() bool {
 		n, _ := a.Count()
 		m, _ := b.Count()
 		return n == 50 && m == 50
@@ -266,6 +240,18 @@ func TestBackendKilled(t *testing.T) {
 	}
 	broker := startBroker(t)
 	path := filepath.Join(t.TempDir(), "backend.db")
+	first, err := OpenBackend(BackendConfig{Access: Access{Broker: broker.URL()}, Path: path, Prefix: Prefix("v1")}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// From now on the broker keeps what comes. A back-end that does not know a box
+	// takes the first that it hears of it for the beginning.
+	stop := testpart.Run(t, "back-end", func(ctx context.Context) error { return first.Run(ctx, nil) })
+	testpart.Until(t, "online", first.Online)
+	stop()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
 	x := newBox(t, broker.URL(), "b1")
 	start := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBackendKilled$")
@@ -280,7 +266,7 @@ func TestBackendKilled(t *testing.T) {
 		cmd := start()
 		// A box sends from what is confirmed, again and again.
 		want := (killed + 1) * batches / 3 * each
-		until(t, "progress", func() bool {
+		testpart.Until(t, "progress", func() bool {
 			through := 0
 			if acks := strings.Fields(x.heard()); len(acks) > 0 {
 				_, _ = fmt.Sscan(acks[len(acks)-1], &through)
@@ -300,7 +286,7 @@ func TestBackendKilled(t *testing.T) {
 	}
 	b := openBackend(t, BackendConfig{Path: path})
 	next := event.Seq(1)
-	err := b.Each(func(e Effect) error {
+	err = b.Each(func(e Effect) error {
 		if e.Seq != next {
 			return fmt.Errorf("effect of %d where %d belongs", e.Seq, next)
 		}
@@ -351,5 +337,36 @@ func TestBrokerBindsInTheConstructor(t *testing.T) {
 	if _, err := ListenBroker(b.Addr(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("the same port twice")
 	}
-	running(t, b.Run)
+	testpart.Run(t, "broker", b.Run)
+}
+
+// The broker ends while connections come in, and with some that say nothing.
+func TestBrokerEnds(t *testing.T) {
+	for range 20 {
+		b, err := ListenBroker("127.0.0.1:0", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := testpart.Run(t, "broker", b.Run)
+		connected := make(chan struct{}, 1)
+		var callers sync.WaitGroup
+		for range 4 {
+			callers.Go(func() {
+				for range 100 {
+					c, err := net.Dial("tcp", b.Addr())
+					if err != nil {
+						return // closed
+					}
+					defer c.Close()
+					select {
+					case connected <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		<-connected
+		stop()
+		callers.Wait()
+	}
 }

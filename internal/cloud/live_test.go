@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // effectsOf returns what a back-end has, in committed order; * is early.
@@ -35,14 +36,14 @@ func TestLiveLane(t *testing.T) {
 	broker := startBroker(t)
 	b := openBackend(t, BackendConfig{Access: Access{Broker: broker.URL()}})
 	var printed []event.Seq
-	stop := running(t, func(ctx context.Context) error {
+	stop := testpart.Run(t, "back-end", func(ctx context.Context) error {
 		return b.Run(ctx, func(e Effect) { printed = append(printed, e.Seq) })
 	})
-	until(t, "online", b.Online)
+	testpart.Until(t, "online", b.Online)
 	x := newBox(t, broker.URL(), "b1")
 	has := func(want string) {
 		t.Helper()
-		until(t, "effects "+want, func() bool { return effectsOf(t, b.Ledger) == want })
+		testpart.Until(t, "effects "+want, func() bool { return effectsOf(t, b.Ledger) == want })
 	}
 	early := func(seqs ...int) {
 		t.Helper()
@@ -69,7 +70,7 @@ func TestLiveLane(t *testing.T) {
 	x.send(t, "/events", batchOf("b1", 9, 11)) // two of them known, and passed over
 	has("1 2 3 9* 10* 12* 4 5 6 7 8 11")
 	x.send(t, "/events", batchOf("b1", 12, 12)) // nothing but known
-	until(t, "12 is confirmed", func() bool { return x.heard() == "3 8 11 12" })
+	testpart.Until(t, "12 is confirmed", func() bool { return x.heard() == "3 8 11 12" })
 	early(12, 10) // late
 	x.send(t, "/events", batchOf("b1", 13, 13))
 	has("1 2 3 9* 10* 12* 4 5 6 7 8 11 13")
@@ -91,17 +92,17 @@ func TestIgnoreLive(t *testing.T) {
 	broker := startBroker(t)
 	cfg := BackendConfig{Access: Access{Broker: broker.URL()}, ClientID: "backend"}
 	b := openBackend(t, cfg)
-	stop := running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
-	until(t, "online", b.Online)
+	stop := testpart.Run(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	testpart.Until(t, "online", b.Online)
 	stop()
 	cfg.IgnoreLive = true
 	b = openBackend(t, cfg)
-	running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
-	until(t, "online", b.Online)
+	testpart.Run(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	testpart.Until(t, "online", b.Online)
 	x := newBox(t, broker.URL(), "b1")
 	x.send(t, "/events/live", []byte("["+wireEvent("b1", 3, 0)+"]"))
 	x.send(t, "/events", batchOf("b1", 1, 3))
-	until(t, "acks 3", func() bool { return x.heard() == "3" })
+	testpart.Until(t, "acks 3", func() bool { return x.heard() == "3" })
 	if got := effectsOf(t, b.Ledger); got != "1 2 3" {
 		t.Errorf("effects %s", got)
 	}
@@ -157,12 +158,12 @@ func TestRefusing(t *testing.T) {
 		}
 		return ""
 	}})
-	stop := running(t, func(ctx context.Context) error { return b.Run(ctx, nil) })
-	until(t, "online", b.Online)
+	stop := testpart.Run(t, "back-end", func(ctx context.Context) error { return b.Run(ctx, nil) })
+	testpart.Until(t, "online", b.Online)
 	x := newBox(t, broker.URL(), "b1")
 	hears := func(want string) {
 		t.Helper()
-		until(t, want, func() bool {
+		testpart.Until(t, want, func() bool {
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			return len(x.acks) > 0 && x.acks[len(x.acks)-1] == want

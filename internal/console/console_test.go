@@ -8,10 +8,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 func get(t *testing.T, h http.Handler, path string, header ...string) *httptest.ResponseRecorder {
@@ -171,5 +176,163 @@ func TestBothLanguagesSayTheSame(t *testing.T) {
 	}
 	if len(words["en"]) < 200 {
 		t.Errorf("only %d words found", len(words["en"]))
+	}
+}
+
+// The page's filter finds what the command line's does.
+func TestFilterIsThatOfTheCommandLine(t *testing.T) {
+	node := needs.Program(t, "node")
+	const script = `
+		const { matches } = await import("file://" + process.argv[1]);
+		const { event, cases } = JSON.parse(await (await import("node:fs/promises")).readFile(process.argv[2], "utf8"));
+		const wrong = cases.filter((c) => matches(event, c.text) !== c.found).map((c) => c.text);
+		if (!matches(event, "cobro", "Cobro hecho")) wrong.push("the page's own name");
+		console.log(JSON.stringify({ held: cases.length, wrong }));`
+	dir := t.TempDir()
+	code, err := web.ReadFile("web/filter.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := filepath.Join(dir, "filter.mjs")
+	if err := os.WriteFile(module, code, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), node, "--input-type=module", "-e", script, module, filepath.Join("..", "api", "testdata", "filter.json")).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"wrong":[]`) || strings.Contains(string(out), `"held":0`) {
+		t.Errorf("%v %s", err, out)
+	}
+}
+
+// node runs a script beside the page's modules, in ./web, and returns what it says.
+func node(t *testing.T, script string) string {
+	t.Helper()
+	program, dir := needs.Program(t, "node"), t.TempDir()
+	if err := os.CopyFS(dir, web); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"package.json": `{"type":"module"}`, "test.js": script} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), program, filepath.Join(dir, "test.js")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// The page does not say that all is well while the box refuses events, a write
+// hangs, or the back-end will not take some.
+func TestMoodIsNotBetterThanTheBox(t *testing.T) {
+	said := node(t, `
+		globalThis.document = { documentElement: {}, getElementById: () => ({}) };
+		const { mood } = await import("./web/status.js");
+		const { feed } = await import("./web/feed.js");
+		feed.heard = Date.now();
+		const well = () => ({ journal: { backlog: { events: 0 }, level: "ok" }, uplink: { state: "online", parked: 0 }, way: [{ name: "lan", state: "ok" }] });
+		for (const harm of [
+			() => {},
+			(s) => (s.journal.level = "trim"),
+			(s) => (s.journal.level = "no_orders"),
+			(s) => (s.journal.level = "full"),
+			(s) => (s.journal.stuckSince = new Date(Date.now() - 60000).toISOString()),
+			(s) => (s.uplink.parked = 2),
+		]) {
+			feed.status = well();
+			harm(feed.status);
+			console.log(mood().state);
+		}`)
+	if want := "ok\nok\ndown\ndown\ndown\nwarn\n"; said != want {
+		t.Errorf("%q, want %q", said, want)
+	}
+}
+
+// An alert that is sent again because no answer came is the same one; one that was
+// changed meanwhile is another, which the box must not take for a repeat.
+func TestAnotherAlertHasAnotherKey(t *testing.T) {
+	said := node(t, `
+		const element = () => ({ dataset: {}, setAttribute() {}, append() {} });
+		globalThis.document = { createElement: element, createElementNS: element };
+		globalThis.fetch = async (_, { body }) => {
+			sent.push(JSON.parse(body).payload);
+			throw new Error("no answer in time");
+		};
+		const sent = [];
+		let form = {};
+		globalThis.FormData = class { get(name) { return form[name] ?? ""; } getAll() { return []; } };
+		const made = [];
+		document.createElement = (tag) => (made.push({ ...element(), tag }), made.at(-1));
+		const { alertsView } = await import("./web/alerts.js");
+		const { feed } = await import("./web/feed.js");
+		feed.who = { venueId: "v1" };
+		const send = async (text) => {
+			made.length = 0;
+			alertsView(() => {});
+			const it = made.find((e) => e.tag === "form");
+			if (text) {
+				form = { level: "info", title: "Caja", message: text, expires: "0" };
+				it.oninput?.();
+			}
+			await it.onsubmit({ preventDefault() {}, target: {} });
+		};
+		await send("Falta cambio");
+		await send("");
+		await send("Sobra cambio");
+		console.log(sent.length, sent[0].idempotencyKey === sent[1].idempotencyKey, sent[1].idempotencyKey === sent[2].idempotencyKey);`)
+	if said != "3 true false\n" {
+		t.Errorf("%q", said)
+	}
+}
+
+// Who logs out while the box does not answer is out once it does again.
+func TestLogoutIsMadeUpFor(t *testing.T) {
+	said := node(t, `
+		globalThis.document = { documentElement: {}, getElementById: () => ({}), hidden: false };
+		const asked = [], timers = [];
+		let away = false, cookie = true;
+		globalThis.setTimeout = (f) => timers.push(f);
+		globalThis.clearTimeout = () => {};
+		globalThis.fetch = async (path, { method }) => {
+			if (away) throw new Error("nobody there");
+			asked.push(method + " " + path);
+			if (path.endsWith("/logout")) cookie = false;
+			if (path.endsWith("/login")) cookie = true;
+			const ok = path === "/" || path.includes("/log") || cookie && path.endsWith("/session");
+			return { ok, status: ok ? 200 : cookie ? 404 : 401, json: async () => ({ venue: "v1", venueId: "v1" }) };
+		};
+		const feed = await import("./web/feed.js");
+		feed.feed.who = { venueId: "v1" };
+		away = true;
+		await feed.logout();
+		away = false;
+		const settle = () => new Promise((done) => setImmediate(done));
+		for (let round = 0; round < 3; round++) {
+			for (const f of timers.splice(0)) await f();
+			await settle();
+		}
+		console.log(cookie, feed.feed.who);
+		await feed.login({ code: "123456" }).catch(() => {});
+		console.log(asked.filter((a) => a.endsWith("/logout")).length, cookie);
+		process.exit(0);`)
+	if said != "false null\n1 true\n" {
+		t.Errorf("%q", said)
+	}
+}
+
+// One event is not spoken of as several.
+func TestOneEventIsOne(t *testing.T) {
+	said := node(t, `
+		globalThis.document = { documentElement: {}, getElementById: () => ({}) };
+		const { mood } = await import("./web/status.js");
+		const { feed } = await import("./web/feed.js");
+		const { choose, t } = await import("./web/i18n.js");
+		choose("es");
+		feed.heard = Date.now();
+		feed.status = { journal: { backlog: { events: 1 }, level: "ok" }, uplink: { state: "online", paused: { since: new Date().toISOString() } }, way: [] };
+		console.log(mood().sub);
+		console.log(t("paused_n", { n: 1 }));`)
+	if said != "La central lo pidió. 1 evento guardado en esta caja.\nEn pausa: 1 nuevo\n" {
+		t.Errorf("%q", said)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 func dial(t *testing.T, f *fakeServer, rec *recorder) *Client {
@@ -52,14 +54,14 @@ func TestDialSendsAuthAndTakesSID(t *testing.T) {
 	if c.Err() != nil {
 		t.Errorf("Err of a live connection = %v", c.Err())
 	}
-	eventually(t, "pong to the ping before the answer", func() bool { return f.received("3") == 1 })
+	testpart.Until(t, "pong to the ping before the answer", func() bool { return f.received("3") == 1 })
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if !errors.Is(c.Err(), ErrClosed) {
 		t.Errorf("Err after Close = %v", c.Err())
 	}
-	eventually(t, "goodbye", func() bool { return f.received("41") == 1 })
+	testpart.Until(t, "goodbye", func() bool { return f.received("41") == 1 })
 	if got := rec.told(); !slices.Equal(got, []string{"up", "down: closed by this side"}) {
 		t.Errorf("states = %q", got)
 	}
@@ -131,7 +133,7 @@ func TestDialEndsWithContext(t *testing.T) {
 			t.Errorf("err = %v, want context.Canceled", err)
 		}
 	})
-	eventually(t, "CONNECT", func() bool { return f.received("40{}") == 1 })
+	testpart.Until(t, "CONNECT", func() bool { return f.received("40{}") == 1 })
 	cancel()
 	dialing.Wait()
 }
@@ -149,7 +151,7 @@ func TestEmitIsByteForByte(t *testing.T) {
 		if err := c.Emit(soon(t), "e", payload); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, want, func() bool { return f.received(want) == 1 })
+		testpart.Until(t, want, func() bool { return f.received(want) == 1 })
 	}
 	if err := c.Emit(soon(t), "e", func() {}); err == nil {
 		t.Error("a function was encoded")
@@ -203,7 +205,7 @@ func TestEmitAckGivesUp(t *testing.T) {
 			t.Errorf("err = %v, want context.Canceled", err)
 		}
 	})
-	eventually(t, "event", func() bool { return f.received(`421["e",1]`) == 1 })
+	testpart.Until(t, "event", func() bool { return f.received(`421["e",1]`) == 1 })
 	cancel()
 	waiting.Wait()
 	c.mu.Lock()
@@ -217,7 +219,7 @@ func TestEmitAckGivesUp(t *testing.T) {
 			t.Errorf("err = %v, want the end of the connection", err)
 		}
 	})
-	eventually(t, "event", func() bool { return f.received(`422["e",2]`) == 1 })
+	testpart.Until(t, "event", func() bool { return f.received(`422["e",2]`) == 1 })
 	f.dropAll()
 	waiting.Wait()
 	if err := ended(t, c); final(err) {
@@ -236,7 +238,7 @@ func TestEventsComeInOrder(t *testing.T) {
 	}})
 	rec := &recorder{}
 	dial(t, f, rec)
-	eventually(t, "all events", func() bool { return len(rec.heard()) == 51 })
+	testpart.Until(t, "all events", func() bool { return len(rec.heard()) == 51 })
 	for i, got := range rec.heard()[:50] {
 		if want := fmt.Sprintf(`e {"n": %d}`, i); got != want {
 			t.Fatalf("event %d = %s, want %s", i, got, want)
@@ -299,7 +301,7 @@ func TestPingIsAnswered(t *testing.T) {
 		s.send("2probe")
 	}})
 	dial(t, f, nil)
-	eventually(t, "pongs", func() bool { return f.received("3") == 1 && f.received("3probe") == 1 })
+	testpart.Until(t, "pongs", func() bool { return f.received("3") == 1 && f.received("3probe") == 1 })
 }
 
 func TestMissingPingEndsConnection(t *testing.T) {
@@ -333,7 +335,7 @@ func TestDropSaysNothing(t *testing.T) {
 	if err := c.Err(); err == nil || final(err) {
 		t.Errorf("err = %v, want one after which a client comes back", err)
 	}
-	eventually(t, "end", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.sockets) == 0 })
+	testpart.Until(t, "end", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.sockets) == 0 })
 	if f.received("41") != 0 {
 		t.Error("a dropped client said goodbye")
 	}

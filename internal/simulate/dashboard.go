@@ -11,8 +11,8 @@ import (
 // joinTimeout bounds the wait for the answer to a join.
 const joinTimeout = 10 * time.Second
 
-// DashboardConfig says as whom a dashboard listens.
-type DashboardConfig struct {
+// dashboardConfig says as whom a dashboard listens.
+type dashboardConfig struct {
 	URL, Venue string
 	Name       string // in figures
 	Token      string
@@ -20,17 +20,17 @@ type DashboardConfig struct {
 	Log        *slog.Logger
 }
 
-// Dashboard hears everything the venue's dashboards hear and counts it. It
+// dashboard hears everything the venue's dashboards hear and counts it. It
 // sends nothing but its join. Run is called once; the rest at any time.
-type Dashboard struct {
-	cfg  DashboardConfig
+type dashboard struct {
+	cfg  dashboardConfig
 	line *Reconnecting
 	ear  *ear
 }
 
-// NewDashboard returns a dashboard that is not connected yet.
-func NewDashboard(cfg DashboardConfig) *Dashboard {
-	d := &Dashboard{cfg: cfg, ear: newEar(cfg.Venue, "")}
+// newDashboard returns a dashboard that is not connected yet.
+func newDashboard(cfg dashboardConfig) *dashboard {
+	d := &dashboard{cfg: cfg, ear: newEar(cfg.Venue, "")}
 	d.line = NewReconnecting(ReconnectConfig{
 		Client: ClientConfig{
 			URL: cfg.URL, Auth: map[string]any{"token": cfg.Token}, Log: cfg.Log, OnEvent: d.ear.hear,
@@ -42,7 +42,7 @@ func NewDashboard(cfg DashboardConfig) *Dashboard {
 
 // Run listens until ctx ends, through any number of connections. An error says
 // that the box does not want this dashboard.
-func (d *Dashboard) Run(ctx context.Context) error {
+func (d *dashboard) Run(ctx context.Context) error {
 	if err := d.line.Run(ctx); err != nil {
 		return fmt.Errorf("dashboard %s: %w", d.cfg.Name, err)
 	}
@@ -50,15 +50,18 @@ func (d *Dashboard) Run(ctx context.Context) error {
 }
 
 // Ready waits until the dashboard has joined, and so misses nothing from now on.
-func (d *Dashboard) Ready(ctx context.Context) error {
+func (d *dashboard) Ready(ctx context.Context) error {
 	_, err := d.line.Await(ctx)
 	return err
 }
 
 // Figures returns what it heard so far.
-func (d *Dashboard) Figures() DashboardFigures {
+func (d *dashboard) Figures() DashboardFigures {
 	connected, connections := d.line.Connected()
-	return DashboardFigures{Name: d.cfg.Name, Connected: connected, Connections: connections, Heard: d.ear.figures()}
+	return DashboardFigures{
+		Name: d.cfg.Name, Connected: connected, Connections: connections,
+		AwayMs: d.line.Away().Milliseconds(), Heard: d.ear.figures(),
+	}
 }
 
 // joinVenue returns what both kinds of client do once connected.

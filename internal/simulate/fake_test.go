@@ -261,21 +261,6 @@ func soon(t *testing.T) context.Context {
 	return ctx
 }
 
-// eventually polls until the condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	ctx := soon(t)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
 // recorder keeps what a client was told.
 type recorder struct {
 	mu     sync.Mutex

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 // socketIO is the release of the original server that the client is held against.
@@ -22,21 +25,14 @@ const socketIO = "socket.io@4.8.4"
 // test where there is no node, or npm cannot get the library.
 func nodeServer(t *testing.T) string {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("SKIPPED: node is not installed")
-	}
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		t.Skip("SKIPPED: npm is not installed")
-	}
+	node, npm := needs.Program(t, "node"), needs.Program(t, "npm")
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	install := exec.CommandContext(ctx, npm, "install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix", dir, socketIO)
 	install.WaitDelay = 5 * time.Second
 	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: npm cannot install %s: %v: %.300s", socketIO, err, out)
+		needs.Missing(t, fmt.Sprintf("npm cannot install %s: %v: %.300s", socketIO, err, out))
 	}
 	script, err := os.ReadFile(filepath.Join("testdata", "server.js"))
 	if err != nil {
@@ -101,7 +97,7 @@ func TestOriginalServer(t *testing.T) {
 	t.Run("handshake and answers", func(t *testing.T) {
 		rec := &recorder{}
 		c := connect(t, "t", rec)
-		eventually(t, "hello", func() bool { return len(rec.heard()) > 0 })
+		testpart.Until(t, "hello", func() bool { return len(rec.heard()) > 0 })
 		if want := `hello {"auth":{"terminalId":"AVQD-1","token":"t"},"header":"till"}`; rec.heard()[0] != want {
 			t.Errorf("heard %s, want %s", rec.heard()[0], want)
 		}
@@ -127,7 +123,7 @@ func TestOriginalServer(t *testing.T) {
 			}
 			return list
 		}
-		eventually(t, "all events", func() bool { return len(ones()) == 500 })
+		testpart.Until(t, "all events", func() bool { return len(ones()) == 500 })
 		for i, got := range ones() {
 			if got != fmt.Sprintf("one %d", i) {
 				t.Fatalf("event %d = %s", i, got)
@@ -137,7 +133,7 @@ func TestOriginalServer(t *testing.T) {
 	t.Run("pings", func(t *testing.T) {
 		rec := &recorder{}
 		c := connect(t, "slow", rec) // pinged before it is connected, too
-		eventually(t, "heartbeats", func() bool { return strings.Contains(strings.Join(rec.heard(), "\n"), "beat 3") })
+		testpart.Until(t, "heartbeats", func() bool { return strings.Contains(strings.Join(rec.heard(), "\n"), "beat 3") })
 		if c.Err() != nil {
 			t.Errorf("ended: %v", c.Err())
 		}

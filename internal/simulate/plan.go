@@ -62,8 +62,8 @@ const (
 type venue struct {
 	plan       Plan
 	start      time.Time
-	terminals  []*Terminal
-	dashboards []*Dashboard
+	terminals  []*terminal
+	dashboards []*dashboard
 }
 
 // Run plays the plan until its events are answered or ctx ends, and returns
@@ -126,7 +126,7 @@ func newVenue(plan Plan) (*venue, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make token of %s: %w", name, err)
 		}
-		v.dashboards = append(v.dashboards, NewDashboard(DashboardConfig{
+		v.dashboards = append(v.dashboards, newDashboard(dashboardConfig{
 			URL: plan.URL, Venue: plan.Venue, Name: name, Token: token, Backoff: plan.Backoff,
 			Log: plan.Log.With("client", name),
 		}))
@@ -145,7 +145,7 @@ func newVenue(plan Plan) (*venue, error) {
 			}
 			keep = share
 		}
-		v.terminals = append(v.terminals, NewTerminal(TerminalConfig{
+		v.terminals = append(v.terminals, newTerminal(terminalConfig{
 			URL: plan.URL, Venue: plan.Venue, Serial: serial, Role: role, Token: token,
 			Run: plan.Run, Seed: plan.Seed, Rate: plan.Rate / float64(plan.Terminals),
 			Events: share, Keep: keep, Hands: plan.Hands, Backoff: plan.Backoff,
@@ -190,7 +190,7 @@ func (v *venue) settle(called bool) {
 	for _, t := range v.terminals {
 		acknowledged += t.Figures().Acknowledged
 	}
-	behind := func(d *Dashboard) bool {
+	behind := func(d *dashboard) bool {
 		f := d.Figures()
 		return f.Connected && f.Heard.Sales < acknowledged
 	}

@@ -157,7 +157,7 @@ func TestAnswersThatStayAway(t *testing.T) {
 		}
 		return !again
 	}})
-	terminal := NewTerminal(TerminalConfig{
+	terminal := newTerminal(terminalConfig{
 		URL: f.URL, Venue: "v1", Serial: "AVQD-1", Role: event.Manager, Run: "r", Events: 10, Keep: 4,
 		AckTimeout: 20 * time.Millisecond, Backoff: quick,
 	})
@@ -230,7 +230,7 @@ func TestEndOfContextCountsWhatIsLost(t *testing.T) {
 		}
 		return true
 	}})
-	terminal := NewTerminal(TerminalConfig{
+	terminal := newTerminal(terminalConfig{
 		URL: f.URL, Venue: "v1", Serial: "AVQD-1", Role: event.Manager, Run: "r", Hands: 4, Grace: 1,
 	})
 	if err := terminal.Run(ctx); err != nil {

@@ -73,6 +73,8 @@ type Reconnecting struct {
 	ended   bool          // Run has returned
 	changed chan struct{} // closed and replaced when one of the two changes
 	count   uint64        // connections made
+	lost    time.Time     // when the last one broke; zero: there was none
+	away    time.Duration // the longest time between two of them
 }
 
 // NewReconnecting returns a line that is down until Run.
@@ -157,8 +159,14 @@ func final(err error) bool {
 func (r *Reconnecting) set(c *Client, ended bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c != nil {
+	switch {
+	case c != nil:
 		r.count++
+		if !r.lost.IsZero() {
+			r.away = max(r.away, time.Since(r.lost))
+		}
+	case r.current != nil:
+		r.lost = time.Now()
 	}
 	r.current, r.ended = c, ended
 	close(r.changed)
@@ -191,4 +199,12 @@ func (r *Reconnecting) Connected() (now bool, connections uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current != nil && r.current.Err() == nil, r.count
+}
+
+// Away returns the longest time between a connection that broke and the next
+// one: zero if none broke, or none came after it.
+func (r *Reconnecting) Away() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.away
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 )
 
 var quick = Backoff{Delay: time.Millisecond, Max: 10 * time.Millisecond, Factor: 2, Jitter: 0.5}
@@ -54,6 +56,9 @@ func TestReconnectsAfterTransportClose(t *testing.T) {
 	}
 	if now, n := r.Connected(); !now || n != 4 {
 		t.Errorf("connected = %t after %d connections, want the 4th", now, n)
+	}
+	if r.Away() == 0 {
+		t.Error("never away over four connections")
 	}
 	stop()
 	if err := wait(); err != nil {
@@ -105,7 +110,7 @@ func TestPersistComesBackAfterRefusal(t *testing.T) {
 	f := newFake(t, knobs{connect: `44{"message":"not now"}`})
 	r := NewReconnecting(ReconnectConfig{Client: ClientConfig{URL: f.URL}, Backoff: quick, Persist: true})
 	stop, wait := run(t, r)
-	eventually(t, "third attempt", func() bool { return f.received("40{}") >= 3 })
+	testpart.Until(t, "third attempt", func() bool { return f.received("40{}") >= 3 })
 	stop()
 	if err := wait(); err != nil {
 		t.Errorf("Run = %v", err)

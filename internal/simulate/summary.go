@@ -29,6 +29,7 @@ type TerminalFigures struct {
 
 	Connected   bool   `json:"connected"`
 	Connections uint64 `json:"connections"`
+	AwayMs      int64  `json:"awayMs"` // the longest time between two connections
 	Heard       Heard  `json:"heard"`
 
 	// Latency is from the try that was answered to its answer, so an outage
@@ -48,6 +49,7 @@ func (f *TerminalFigures) add(o *TerminalFigures) {
 	f.Heartbeats += o.Heartbeats
 	f.HeartbeatsRefused += o.HeartbeatsRefused
 	f.Connections += o.Connections
+	f.AwayMs = max(f.AwayMs, o.AwayMs)
 	f.Connected = f.Connected || o.Connected
 	f.Heard.add(o.Heard)
 	f.Latency.Merge(&o.Latency)
@@ -61,6 +63,7 @@ type DashboardFigures struct {
 	Name        string `json:"name"`
 	Connected   bool   `json:"connected"`
 	Connections uint64 `json:"connections"`
+	AwayMs      int64  `json:"awayMs"` // the longest time between two connections
 	Heard       Heard  `json:"heard"`
 }
 
@@ -140,6 +143,9 @@ func (s Summary) String() string {
 	}
 	if f.Heard.Foreign+f.Heard.Echoed > 0 {
 		line("wrong: terminals heard %d events of other venues and %d of their own\n", f.Heard.Foreign, f.Heard.Echoed)
+	}
+	if f.AwayMs > 0 {
+		line("connections broke; the longest until a terminal was back: %s\n", time.Duration(f.AwayMs)*time.Millisecond)
 	}
 	if f.LastRefusal != "" {
 		line("last refusal: %s\n", f.LastRefusal)

@@ -11,8 +11,8 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/event"
 )
 
-// TerminalConfig says who sells at a terminal, and how fast.
-type TerminalConfig struct {
+// terminalConfig says who sells at a terminal, and how fast.
+type terminalConfig struct {
 	URL, Venue string
 	Serial     string // terminalId of the handshake
 	Role       event.Role
@@ -42,13 +42,13 @@ type Acknowledged struct {
 	Duplicate bool       `json:"duplicate,omitempty"` // an earlier try had been stored
 }
 
-// Terminal sells: a few people at it, each with one sale at a time. An event
+// terminal sells: a few people at it, each with one sale at a time. An event
 // belongs to its person until the box has answered, over any number of
 // connections and always under the same idempotency key; so nothing is lost,
 // nothing is doubled, and what waits is bounded by the hands. Run is called
 // once; the rest at any time.
-type Terminal struct {
-	cfg    TerminalConfig
+type terminal struct {
+	cfg    terminalConfig
 	seller seller
 	line   *Reconnecting
 	ear    *ear
@@ -61,15 +61,15 @@ type Terminal struct {
 	accepted []Acknowledged
 }
 
-// NewTerminal returns a terminal that is not connected yet.
-func NewTerminal(cfg TerminalConfig) *Terminal {
+// newTerminal returns a terminal that is not connected yet.
+func newTerminal(cfg terminalConfig) *terminal {
 	if cfg.Hands <= 0 {
 		cfg.Hands = 8
 	}
 	setDefault(&cfg.AckTimeout, 5*time.Second)
 	setDefault(&cfg.Heartbeat, 30*time.Second)
 	setDefault(&cfg.Grace, time.Second)
-	t := &Terminal{
+	t := &terminal{
 		cfg:     cfg,
 		seller:  seller{venue: cfg.Venue, terminal: cfg.Serial, run: cfg.Run, role: cfg.Role, seed: cfg.Seed},
 		ear:     newEar(cfg.Venue, cfg.Run+"-"+cfg.Serial+"-"),
@@ -94,7 +94,7 @@ func setDefault(d *time.Duration, to time.Duration) {
 // Run sells until ctx ends or all events are answered. After ctx nothing new
 // is begun, and what is under way has the grace to be acknowledged. An error
 // says that the box does not want this terminal.
-func (t *Terminal) Run(ctx context.Context) error {
+func (t *terminal) Run(ctx context.Context) error {
 	// live outlasts ctx by the grace.
 	live, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
@@ -124,7 +124,7 @@ func (t *Terminal) Run(ctx context.Context) error {
 }
 
 // sell is one person's day.
-func (t *Terminal) sell(ctx, live context.Context) {
+func (t *terminal) sell(ctx, live context.Context) {
 	if _, err := t.line.Await(ctx); err != nil {
 		return // never connected: nothing was begun
 	}
@@ -156,7 +156,7 @@ func (t *Terminal) sell(ctx, live context.Context) {
 const catchUp = 100 * time.Millisecond
 
 // begin takes one event off the plan and waits for its time. False: no more.
-func (t *Terminal) begin(ctx context.Context) bool {
+func (t *terminal) begin(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
@@ -196,7 +196,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // settle sends an event until the box has answered it. ended means that there
 // is no connection any more and never will be; the event then counts as lost.
-func (t *Terminal) settle(live context.Context, s step) (accepted, ended bool) {
+func (t *terminal) settle(live context.Context, s step) (accepted, ended bool) {
 	t.count(func(f *TerminalFigures) { f.Sent++ })
 	for attempt := 0; ; attempt++ {
 		c, err := t.line.Await(live)
@@ -230,7 +230,7 @@ func (t *Terminal) settle(live context.Context, s step) (accepted, ended bool) {
 }
 
 // emit sends an event once. An answer that cannot be read is a refusal.
-func (t *Terminal) emit(live context.Context, c *Client, s step) (answer, error) {
+func (t *terminal) emit(live context.Context, c *Client, s step) (answer, error) {
 	ctx, cancel := context.WithTimeout(live, t.cfg.AckTimeout)
 	defer cancel()
 	raw, err := c.EmitAck(ctx, string(s.kind), s.payload)
@@ -244,7 +244,7 @@ func (t *Terminal) emit(live context.Context, c *Client, s step) (answer, error)
 	return a, nil
 }
 
-func (t *Terminal) accept(s step, a answer, took time.Duration) {
+func (t *terminal) accept(s step, a answer, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.figures.Acknowledged++
@@ -264,7 +264,7 @@ func (t *Terminal) accept(s step, a answer, took time.Duration) {
 
 // beat sends heartbeats while there is a connection. A missed one is gone:
 // there is no use in the health of an hour ago.
-func (t *Terminal) beat(live context.Context) {
+func (t *terminal) beat(live context.Context) {
 	for n := uint64(0); ; n++ {
 		c, err := t.line.Await(live)
 		if err != nil {
@@ -297,27 +297,27 @@ func (a answer) refusal() error {
 	return errors.New(a.Error)
 }
 
-func (t *Terminal) count(change func(f *TerminalFigures)) {
+func (t *terminal) count(change func(f *TerminalFigures)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change(&t.figures)
 }
 
 // Figures returns the counts so far.
-func (t *Terminal) Figures() TerminalFigures {
+func (t *terminal) Figures() TerminalFigures {
 	heard := t.ear.figures()
 	connected, connections := t.line.Connected()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.figures
-	f.Heard, f.Connected, f.Connections = heard, connected, connections
+	f.Heard, f.Connected, f.Connections, f.AwayMs = heard, connected, connections, t.line.Away().Milliseconds()
 	f.Pending = f.Sent - f.Acknowledged - f.Refused
 	return f
 }
 
 // Accepted returns what was acknowledged, in the order of the answers: the
 // first Keep of them.
-func (t *Terminal) Accepted() []Acknowledged {
+func (t *terminal) Accepted() []Acknowledged {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]Acknowledged(nil), t.accepted...)

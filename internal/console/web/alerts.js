@@ -1,7 +1,7 @@
 // Words to the people of the venue: one to send, and those that were sent.
 import { key, post } from "./api.js";
 import { h } from "./dom.js";
-import { feed, synced } from "./feed.js";
+import { feed, place } from "./feed.js";
 import { has, t } from "./i18n.js";
 import { clock, now } from "./words.js";
 
@@ -61,7 +61,7 @@ function form(redraw) {
     "section", { class: "card", "aria-labelledby": "compose" },
     h("h2", { id: "compose" }, t("send_alert")),
     h(
-      "form", { id: "alert", onsubmit: send, oninput: () => state && ((state = ""), redraw()) },
+      "form", { id: "alert", onsubmit: send, oninput: () => ((once = key()), state && ((state = ""), redraw())) },
       h("fieldset", {}, h("legend", {}, t("level")), h("div", { class: "options" }, levels.map((l) => option("radio", "level", l, t("l_" + l), l === "info")))),
       h("label", { for: "title" }, t("title")), h("input", { id: "title", name: "title", maxlength: 120, autocomplete: "off", required: true }),
       h("label", { for: "message" }, t("message")), h("textarea", { id: "message", name: "message", rows: 3, maxlength: 1000, required: true }),
@@ -80,7 +80,7 @@ function line(e) {
     "li", { key: String(e.seq), class: level },
     h("p", {}, h("span", { class: "level" }, t("l_" + level)), " ", h("strong", {}, String(p.title ?? ""))),
     h("p", {}, String(p.message ?? "")),
-    h("p", { class: "muted small" }, [clock(e.time), e.origin === "cloud" ? t("backend") : e.actor, (e.audience.roles ?? []).map((r) => (has("role_" + r) ? t("role_" + r) : r)).join(", ") || t("to_all"), t(synced(e) ? "in_cloud" : "in_box")].filter(Boolean).join(" · ")),
+    h("p", { class: "muted small" }, [clock(e.time), e.origin === "cloud" ? t("backend") : e.actor, (e.audience.roles ?? []).map((r) => (has("role_" + r) ? t("role_" + r) : r)).join(", ") || t("to_all"), t(place(e))].filter(Boolean).join(" · ")),
   );
 }
 

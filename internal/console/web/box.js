@@ -1,26 +1,28 @@
 // What a technician asks about the box.
 import { h } from "./dom.js";
 import { feed } from "./feed.js";
-import { t } from "./i18n.js";
-import { clock, number, size, span } from "./words.js";
-import { cause } from "./status.js";
+import { has, t } from "./i18n.js";
+import { cause, clock, number, size, span } from "./words.js";
+
+// state is the word for a state, which programs have in English.
+const state = (name) => (has("s_" + name) ? t("s_" + name) : name);
 
 export function boxView() {
   const st = feed.status;
   if (!st) return null;
   const j = st.journal;
   const card = (id, ...facts) => h("section", { class: "card", "aria-labelledby": "b-" + id, key: id }, h("h2", { id: "b-" + id }, t(id)), h("dl", { class: "facts" }, facts));
-  const fact = (label, value, state) => value !== null && value !== undefined && value !== "" && h("div", { class: state }, h("dt", {}, t(label)), h("dd", {}, value));
+  const fact = (label, value, mood) => value !== null && value !== undefined && value !== "" && h("div", { class: mood }, h("dt", {}, t(label)), h("dd", {}, value));
   const failures = Object.entries(st.uplink.failures ?? {}).map(([name, n]) => `${cause(name)[0].replace(/\.$/, "")} (${name}): ${number(n)}`);
   return h(
     "div", { class: "columns" },
     card(
       "about",
       fact("b_name", st.name || st.box), fact("b_venue", st.venue), fact("b_version", st.version), fact("b_uptime", span(st.uptimeMs)),
-      fact("b_address", st.discovery.interfaces?.length ? st.discovery.interfaces.join(", ") : st.lan.address), fact("b_mdns", st.discovery.instance ?? st.discovery.state),
+      fact("b_address", st.discovery.interfaces?.length ? st.discovery.interfaces.join(", ") : st.lan.address), fact("b_mdns", st.discovery.instance ?? state(st.discovery.state)),
       fact("b_clock", `${clock(st.clock.now, true)} · ${t(st.clock.trusted ? "clock_ok" : "clock_bad")}`, st.clock.trusted ? "" : "warn"),
       fact("b_clients", number(st.lan.clients)),
-      st.boxes.state !== "off" && fact("boxes", `${st.boxes.state} · ${t("since", { time: clock(st.boxes.since) })}`),
+      st.boxes.state !== "off" && fact("boxes", `${state(st.boxes.state)} · ${t("since", { time: clock(st.boxes.since) })}`),
     ),
     card(
       "storage",
@@ -40,7 +42,7 @@ export function boxView() {
     ),
     st.uplink.state !== "off" && card(
       "cloud",
-      fact("b_broker", st.uplink.broker), fact("b_state", `${st.uplink.state} · ${t("since", { time: clock(st.uplink.since) })}`),
+      fact("b_broker", st.uplink.broker), fact("b_state", `${state(st.uplink.state)} · ${t("since", { time: clock(st.uplink.since) })}`),
       fact("b_confirm", t("confirm_" + (st.uplink.confirm || "backend"))), fact("b_connects", number(st.uplink.connects)),
       fact("b_failures", failures.join(" · ")), fact("b_config", st.uplink.configVersion ? `${st.uplink.configVersion} ${st.uplink.venueStatus ?? ""}` : ""),
     ),

@@ -1,9 +1,8 @@
 // Pictures of the past: how much waited, with the outages shaded, and the week.
 import { h } from "./dom.js";
-import { feed } from "./feed.js";
+import { feed, gone } from "./feed.js";
 import { lang, t } from "./i18n.js";
-import { clock, now, number, span, weekday } from "./words.js";
-import { cause } from "./status.js";
+import { cause, clock, now, number, span, weekday } from "./words.js";
 
 /* global uPlot */
 
@@ -17,7 +16,7 @@ export function chartText() {
   const f = feed.history;
   if (!f || f.waiting.every((n) => n === null)) return t("chart_none");
   const most = Math.max(...f.waiting.map((n) => n ?? 0));
-  const shade = f.down.some((n) => n > 5) ? " " + t("chart_shade") : "";
+  const shade = runs(f, 0, f.down.length).length ? " " + t("chart_shade") : "";
   if (!most) return t("chart_flat") + shade;
   return t("chart_max", { n: number(most), time: clock(f.from + f.waiting.indexOf(most) * f.stepMs) }) + shade;
 }
@@ -111,7 +110,12 @@ function runs(f, from, to) {
 function stretches(f, from, to) {
   const down = new Array(to - from).fill(false);
   for (const [a, b] of runs(f, from, to)) down.fill(true, a - from, b - from);
-  const kind = (i) => (down[i - from] ? "down" : f.down[i] === null ? "none" : "up");
+  for (const o of feed.outages ?? []) { // also those that are shorter than a minute
+    const minute = (at) => Math.floor((at - Date.parse(f.from)) / f.stepMs) - from;
+    const [a, b] = [minute(Date.parse(o.start)), o.end ? minute(Date.parse(o.end)) + 1 : down.length];
+    if (b > 0) down.fill(true, Math.max(0, a), b);
+  }
+  const kind = (i) => (f.down[i] === null ? "none" : down[i - from] ? "down" : "up");
   const list = [];
   for (let i = from; i < to; ) {
     const begin = i;
@@ -174,13 +178,14 @@ export function outageList() {
   }
   if (!list) return null;
   if (!list.length) return h("p", { class: "muted" }, t("outages_none"));
+  const until = gone() ? now() - (Date.now() - feed.heard) : now(); // what is not known any more does not go on
   list.sort((a, b) => b.from - a.from);
   return h(
     "ul", { class: "lines" },
     list.slice(0, 20).map((o) =>
       h(
         "li", { key: String(o.from) },
-        h("strong", {}, o.to === null ? t("outage_open", { from: clock(o.from), span: span(now() - o.from) }) : t("outage_line", { from: clock(o.from), span: span(o.to - o.from) })),
+        h("strong", {}, o.to === null ? t("outage_open", { from: clock(o.from), span: span(until - o.from) }) : t("outage_line", { from: clock(o.from), span: span(o.to - o.from) })),
         o.what && h("span", {}, " · " + o.what),
         o.n ? h("span", { class: "muted" }, " · " + t("held", { n: o.n === 1 ? 1 : number(o.n) })) : null,
         o.id && h("span", {}, " · ", h("a", { href: `/api/v1/outages/${o.id}?format=html&lang=${lang()}`, target: "_blank", rel: "noopener" }, t("report"))),

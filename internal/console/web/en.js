@@ -1,11 +1,11 @@
 export default {
   skip: "Skip to content", language: "Language", s: "{n} s", min: "{n} min", h: "{n} h", days: "{n} days", days_one: "{n} day",
-  ago: "{span} ago", since: "since {time}", for: "{span}", never: "never", yes: "yes", no: "no", close: "Close", unknown_value: "not known",
+  ago: "{span} ago", since: "since {time}", for: "{span}", never: "never", yes: "yes", no: "no", close: "Close",
 
   // login
   login: "Log in", login_title: "Box of {venue}", login_code: "Code", login_token: "Token",
   code_label: "6-digit code", code_help: "On the box, run {command}: it is good for 10 minutes.",
-  token_label: "Access token", token_help: "Of a manager, an administrator or the owner.",
+  token_label: "Access token", token_help: "Of a manager, an administrator or the owner. Logging out ends it at this box, for the app it comes from, too.",
   logout: "Log out", login_wrong: "Wrong, or no longer valid.", login_slow: "Too many tries. Wait a moment.",
   login_role: "Your role ({role}) may not see this page. Ask a manager to log in.",
   login_no_box: "The box does not answer. Are you on the restaurant's network?",
@@ -14,7 +14,7 @@ export default {
   nav: "Sections", status: "Status", terminals: "Terminals", events: "Events", alerts: "Alerts", box: "Box",
 
   // hero
-  hero_ok: "All is well", hero_ok_sub: "Payments and orders reach the back-end.",
+  hero_ok: "All is well", hero_ok_sub: "Payments and orders reach the back-end.", hero_ok_sub_server: "Payments and orders reach the server in the cloud.",
   hero_off: "The box works, without a cloud", hero_off_sub: "No way to the back-end is configured. In the venue all works.",
   hero_starting: "Connecting to the cloud…", hero_starting_sub: "In the venue all works already.",
   hero_draining: "Catching up", hero_draining_sub: "{n} events still have to reach the back-end. Nothing to do.", hero_draining_sub_one: "{n} event still has to reach the back-end. Nothing to do.",
@@ -24,7 +24,9 @@ export default {
   hero_safe_one: "The venue goes on. {n} event is safe on this box and is sent by itself once it is back.",
   hero_safe_zero: "The venue goes on. What is sold is kept on this box and sent by itself once it is back.",
   hero_fault: "The box cannot store events", hero_fault_sub: "Call support now and leave the box on.",
-  hero_paused: "Sending is paused since {time}", hero_paused_sub: "The back-end asked for it. {n} events are safe on this box.",
+  hero_room: "The box refuses events: it has no room left",
+  hero_parked: "The back-end will not take {n} events", hero_parked_one: "The back-end will not take {n} event", hero_parked_sub: "All else arrives. Tell support: a technician decides on the box.",
+  hero_paused: "Sending is paused since {time}", hero_paused_sub: "The back-end asked for it. {n} events are safe on this box.", hero_paused_sub_one: "The back-end asked for it. {n} event is safe on this box.",
   hero_gone: "The box does not answer since {time}", hero_gone_sub: "This screen is out of date. Check the power of the box and the wifi of this device.",
   stale: "The last that the box said, at {time}:", live: "Live", not_live: "Reconnecting…",
 
@@ -55,8 +57,8 @@ export default {
   c_other: "The connection failed.|Tell support.",
 
   // tiles
-  waiting: "Waiting", waiting_none: "Nothing: the back-end has everything", waiting_oldest: "the oldest, {ago}", events_n: "{n} events", events_n_one: "{n} event",
-  terminals_online: "Terminals", online_of: "{online} of {all} connected", nobody_yet: "none yet",
+  waiting: "Waiting", waiting_none: "Nothing: the back-end has everything", waiting_none_server: "Nothing: the server has everything", waiting_parked: "but for {n} that the back-end will not take", waiting_oldest: "the oldest, {ago}", events_n: "{n} events", events_n_one: "{n} event",
+  terminals_online: "Terminals", online_of: "{online} of {all} connected", nobody_yet: "none within a week",
   disk: "Disk", disk_free: "{free} free", disk_of: "of {total}", last_event: "Last event", no_events: "No events yet",
 
   // notices
@@ -76,18 +78,20 @@ export default {
   at_point: "{time}: {n}",
 
   // terminals
-  no_terminals: "No terminal has connected yet. They connect to this box by themselves when they are on the same network.",
-  online: "connected", offline: "not connected", t_seen: "Sign of life", t_address: "Address", t_version: "App", t_battery: "Battery", t_waiting: "Waiting", t_waiting_none: "nothing", charging: "charging", t_who: "User", t_health: "Health",
+  no_terminals: "No terminal has connected within a week. They connect to this box by themselves when they are on the same network.",
+  online: "connected", offline: "not connected", t_seen: "Sign of life", t_missed: "none since the box started", t_address: "Address", t_version: "App", t_battery: "Battery", t_waiting: "Waiting", t_waiting_none: "nothing", charging: "charging", t_who: "User", t_health: "Health",
 
   // events
-  filter: "Filter", filter_help: "name, terminal, person, text…", kind: "Kind", all: "All", pause: "Pause", resume: "Go on", paused_n: "Paused: {n} new", showing: "{n} events shown", showing_one: "{n} event shown",
+  filter: "Filter", filter_help: "name, terminal, person, text…", kind: "Kind", all: "All", pause: "Pause", resume: "Go on", paused_n: "Paused: {n} new", paused_n_one: "Paused: {n} new", showing: "{n} events shown", showing_one: "{n} event shown",
   money: "Money", orders: "Orders", alerts_class: "Alerts", service: "Service", telemetry: "Signals",
-  nothing_matches: "Nothing matches the filter.", in_cloud: "at the back-end", in_box: "safe on the box", path: "Path of this event",
+  nothing_matches: "Nothing matches the filter.", in_cloud: "at the back-end", at_server: "at the server", moved: "sent again from another place", in_box: "safe on the box", path: "Path of this event",
   p_accepted: "Accepted", p_stored: "Stored on disk", p_shown: "Shown in the venue", p_cloud: "Back-end",
   p_from: "from {who}", p_at: "at terminal {terminal}", p_from_cloud: "came from the back-end", p_seq: "as number {seq}", p_everyone: "to the whole venue", p_to: "to {who}",
-  p_confirmed: "confirmed", p_waiting: "waits; {n} before it", p_waiting_first: "is next", p_parked: "will not take it: {reason}", p_behind: "waits for a decision about {seq}", p_origin: "it came from there", p_off: "no cloud is configured",
+  p_confirmed: "confirmed", p_confirmed_server: "the server in the cloud has it; the back-end is not asked", p_waiting: "waits; {n} before it", p_waiting_first: "is next", p_parked: "will not take it: {reason}", p_behind: "waits for a decision about {seq}", p_dropped: "not taken, and given up by a technician", p_moved: "not taken from here; sent again from another place", p_origin: "it came from there", p_off: "no cloud is configured",
   payload: "Content", details: "Details", expires: "Expires",
   parked: "Events that the back-end will not take", parked_help: "A technician decides on the box: {command}", reason: "Reason", parked_since: "set aside {ago}",
+
+  not_taken: "not taken by the back-end",
 
   // alerts
   send_alert: "Send an alert to the venue", level: "Urgency", l_info: "Information", l_warning: "Attention", l_error: "Problem", l_critical: "Urgent",
@@ -99,6 +103,7 @@ export default {
   about: "This box", b_name: "Name", b_venue: "Venue", b_version: "Version", b_uptime: "Up for", b_address: "Address", b_mdns: "Name on the network (mDNS)", b_clock: "Clock", clock_ok: "synchronised", clock_bad: "not synchronised",
   storage: "Disk and wear", b_free: "Free", b_journal: "Journal of events", b_clients: "Connections", b_journal_v: "{size} in {n} files", b_journal_v_one: "{size} in {n} file", b_stored: "Events stored through", b_synced: "The back-end has them through", b_room: "Room for events", room_ok: "enough", b_written: "Written since the start", b_life: "Expected life of the disk", life_unknown: "not known yet (needs storage.endurance and an hour)", life_years: "{n} years at this rate", b_quarantine: "Damaged files",
   cloud: "Cloud", b_broker: "Server", b_state: "State", b_confirm: "Confirmed by", confirm_backend: "the back-end", confirm_broker: "the server", b_connects: "Connections since the start", b_failures: "Failures by cause", b_config: "Configuration of the cloud", boxes: "Other boxes",
+  s_online: "connected", s_offline: "not connected", s_connecting: "connecting", s_off: "off", s_starting: "starting", s_failing: "failing", s_joined: "joined", s_alone: "alone",
   tech: "For the technician", docs: "Description of events and messages", problems: "What the box says of itself", no_problems: "Nothing to report.", pairing: "Pair a terminal", pairing_help: "Scan this code with the terminal: it says where the box is and how to know it.",
 
   // events by name

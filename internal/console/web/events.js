@@ -1,6 +1,7 @@
 // What happens, as it happens; and one event's way, hop by hop.
 import { h, icon } from "./dom.js";
-import { feed, synced } from "./feed.js";
+import { byServer, feed, parked, place, synced } from "./feed.js";
+import { matches } from "./filter.js";
 import { has, t } from "./i18n.js";
 import { ago, clock, hidden, number } from "./words.js";
 import { withCode } from "./login.js";
@@ -22,22 +23,20 @@ function sum(p) {
   return hidden(String(amount)) + (p.currency ? " " + p.currency : "");
 }
 
+// gist is what of a payload one wants to see at once.
+const gist = (p) => sum(p) || (typeof p?.title === "string" ? hidden(p.title) : "");
+
 const who = (e) => (e.origin === "cloud" ? t("backend") : [e.terminal, e.actor && `${e.actor} (${has("role_" + e.role) ? t("role_" + e.role) : e.role})`].filter(Boolean).join(" · ") || e.origin);
 
-function matches(e) {
-  if (kind && e.class !== kind) return false;
-  if (!filter) return true;
-  const text = [e.event, kindName(e.event), e.subject, e.actor, e.terminal, e.seq, e.id, JSON.stringify(e.payload)].join(" ").toLowerCase();
-  return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
-}
+const wanted = (e) => (!kind || e.class === kind) && matches(e, filter, kindName(e.event));
 
 export function eventsView(redraw) {
   const all = frozen ?? feed.events;
-  const list = all.filter(matches);
+  const list = all.filter(wanted);
   const fresh = frozen ? feed.events.filter((e) => e.seq > (frozen[0]?.seq ?? 0)).length : 0;
   const looked = open !== null && (feed.events.find((e) => e.seq === open) ?? feed.parked.find((e) => e.seq === open));
   return [
-    feed.parked.length > 0 && parked(redraw),
+    feed.parked.length > 0 && parkedCard(redraw),
     h(
       "section", { class: "card", "aria-label": t("events") },
       h(
@@ -46,7 +45,7 @@ export function eventsView(redraw) {
         h("label", {}, h("span", {}, t("kind")), h("select", { id: "kind", onchange: (e) => ((kind = e.target.value), redraw()) }, h("option", { value: "" }, t("all")), classes.map((c) => h("option", { value: c }, t(c === "alerts" ? "alerts_class" : c))))),
         h("button", { type: "button", id: "pause", "aria-pressed": String(Boolean(frozen)), onclick: () => ((frozen = frozen ? null : feed.events), redraw()) }, frozen ? t("resume") : t("pause")),
       ),
-      h("p", { class: "muted small" }, frozen ? t("paused_n", { n: number(fresh) }) : t("showing", { n: list.length === 1 ? 1 : number(list.length) })),
+      h("p", { class: "muted small" }, frozen ? t("paused_n", { n: fresh === 1 ? 1 : number(fresh) }) : t("showing", { n: list.length === 1 ? 1 : number(list.length) })),
       h("ol", { class: "tail" }, list.slice(0, mostRows).map((e) => row(e, redraw))),
       !list.length && h("p", { class: "empty" }, all.length ? t("nothing_matches") : t("no_events")),
     ),
@@ -55,20 +54,21 @@ export function eventsView(redraw) {
 }
 
 function row(e, redraw) {
-  const done = synced(e);
+  const word = place(e);
+  const state = { in_cloud: "ok", at_server: "ok", not_taken: "down" }[word] ?? "warn";
   return h(
     "li", { key: e.epoch + e.seq },
     h(
       "button", { type: "button", class: "event " + e.class, onclick: () => ((open = e.seq), redraw()) },
       h("time", { datetime: e.time }, clock(e.time, true)),
-      h("span", { class: "what" }, h("strong", {}, kindName(e.event)), sum(e.payload) && h("span", { class: "sum" }, sum(e.payload))),
+      h("span", { class: "what" }, h("strong", {}, kindName(e.event)), gist(e.payload) && h("span", { class: "sum" }, gist(e.payload))),
       h("span", { class: "muted by" }, [e.subject, who(e)].filter(Boolean).join(" · ")),
-      h("span", { class: "mark " + (done ? "ok" : "warn") }, icon(done ? "ok" : "off"), h("span", { class: "unseen" }, t(done ? "in_cloud" : "in_box"))),
+      h("span", { class: "mark " + state }, icon(state === "warn" ? "off" : state), h("span", { class: "unseen" }, t(word))),
     ),
   );
 }
 
-function parked(redraw) {
+function parkedCard(redraw) {
   return h(
     "section", { class: "card", "aria-labelledby": "parked" },
     h("h2", { id: "parked" }, t("parked")),
@@ -123,11 +123,13 @@ function audience(a) {
 
 function toCloud(e, hop) {
   const name = t("p_cloud");
-  const set = feed.parked.find((p) => p.seq === e.seq);
+  const set = parked(e);
   if (e.origin === "cloud") return hop("ok", name, t("p_origin"));
   if (feed.status?.uplink.state === "off") return hop("off", name, t("p_off"));
   if (set) return hop("down", name, set.reason ? t("p_parked", { reason: set.reason }) : t("p_behind", { seq: set.behind }));
-  if (synced(e)) return hop("ok", name, t("p_confirmed"));
+  if (e.decided === "drop") return hop("down", name, t("p_dropped"));
+  if (e.decided) return hop("off", name, t("p_moved"));
+  if (synced(e)) return hop("ok", name, t(byServer() ? "p_confirmed_server" : "p_confirmed"));
   const before = e.seq - 1 - (feed.status?.journal.syncedThrough ?? 0);
   return hop("warn", name, before > 0 ? t("p_waiting", { n: number(before) }) : t("p_waiting_first"));
 }

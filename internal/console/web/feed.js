@@ -39,8 +39,11 @@ export async function begin(onChange) {
   await identify();
 }
 
+let leaving = false; // the box has not heard of the logout
+
 async function identify() {
   try {
+    if (leaving) await goodbye();
     feed.who = await get("/api/v1/session");
     feed.refused = "";
   } catch (err) {
@@ -58,24 +61,32 @@ async function greet() {
     feed.venue = (await get("/")).venue;
     feed.refused = "";
     changed();
+    if (leaving) throw new Refused(0); // say it again
   } catch {
     timers.push(setTimeout(() => feed.who || identify(), 3000));
   }
 }
 
 export async function login(body) {
+  leaving = false;
   await post("/api/v1/login", body); // throws Refused
   await identify();
 }
 
 export async function logout() {
   leave();
+  leaving = true;
+  await identify();
+}
+
+// goodbye fails only where the box does not answer: it is said again then.
+async function goodbye() {
   try {
     await post("/api/v1/logout", {});
-  } catch {
-    // the cookie stays until the box answers again
+  } catch (err) {
+    if (err.status === 0) throw err;
   }
-  await identify();
+  leaving = false;
 }
 
 function leave() {
@@ -113,26 +124,62 @@ function follow() {
   every(statusEvery, refreshStatus);
   every(5000, async () => (feed.terminals = (await get("/api/v1/terminals")).terminals));
   every(30_000, refreshHistory);
-  every(10_000, async () => (feed.parked = feed.status?.uplink.parked ? (await get("/api/v1/events/parked")).parked : []));
+  every(10_000, refreshParked);
   every(5000, catchUp); // what the socket did not say
   connect();
 }
 
 async function refreshStatus() {
-  feed.status = await get("/api/v1/status");
+  const st = await get("/api/v1/status");
+  feed.status = st;
   feed.heard = Date.now();
-  boxTime(feed.status.clock.now);
+  boxTime(st.clock.now);
+  keepUp(st);
+  if (st.uplink.parked !== feed.parked.length) soon(refreshParked);
 }
+
+// refreshParked asks for the events anew when something was decided about one:
+// what became of it is told with them.
+async function refreshParked() {
+  const were = feed.parked;
+  feed.parked = feed.status?.uplink.parked ? (await get("/api/v1/events/parked")).parked : [];
+  if (were.every(parked)) return;
+  feed.events = [];
+  await poke();
+}
+
+let asked = 0; // when the record of outages last was, because it was behind
+
+// keepUp has the past end where the status is now: what waits belongs to this
+// minute, and an outage to the list as soon as it is one.
+function keepUp(st) {
+  const past = feed.history;
+  const most = Math.max(past?.waiting.at(-1) ?? 0, st.journal.backlog.events);
+  if (past && past.waiting.at(-1) !== most) feed.history = { ...past, waiting: [...past.waiting.slice(0, -1), most] };
+  const down = st.way.some((hop) => hop.state === "down" && hop.name !== "lan");
+  const told = feed.outages?.some((o) => !o.end);
+  if (feed.outages && down !== told && Date.now() - asked > 3 * statusEvery) {
+    asked = Date.now();
+    soon(refreshOutages);
+  }
+}
+
+async function refreshOutages() {
+  feed.outages = (await optional("/api/v1/outages"))?.outages ?? null;
+}
+
+// byServer: it is the server that confirms, so what the back-end has is not known.
+export const byServer = () => feed.status?.uplink.confirm === "broker";
 
 export const gone = () => feed.heard > 0 && Date.now() - feed.heard > goneAfter;
 
 export async function refreshHistory() {
   const hours = feed.hours;
-  const [week, outages] = await Promise.all([get("/api/v1/history?hours=168"), optional("/api/v1/outages")]);
+  const [week] = await Promise.all([get("/api/v1/history?hours=168"), refreshOutages()]);
   const wanted = hours * 60;
   feed.week = week;
   feed.history = { ...week, waiting: week.waiting.slice(-wanted), down: week.down.slice(-wanted), from: Date.parse(week.from) + (week.waiting.length - wanted) * week.stepMs };
-  feed.outages = outages?.outages ?? null;
+  if (feed.status) keepUp(feed.status);
 }
 
 // optional is for what not every box has.
@@ -228,5 +275,17 @@ async function catchUp() {
   }
 }
 
+// parked is what the back-end has been asked to take and will not, or that waits
+// behind it.
+export const parked = (e) => feed.parked.find((p) => p.seq === e.seq);
+
+// place is the word for how far an event has come.
+export function place(e) {
+  if (parked(e) || e.decided === "drop") return "not_taken";
+  if (e.decided) return "moved";
+  if (!synced(e)) return "in_box";
+  return byServer() && e.origin !== "cloud" ? "at_server" : "in_cloud";
+}
+
 // synced says whether the back-end has an event by now.
-export const synced = (e) => e.origin === "cloud" || e.seq <= (feed.status?.journal.syncedThrough ?? 0);
+export const synced = (e) => e.origin === "cloud" || (e.seq <= (feed.status?.journal.syncedThrough ?? 0) && !parked(e) && !e.decided);

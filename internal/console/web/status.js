@@ -1,12 +1,13 @@
 // One glance: is all well, if not since when and why, what waits, what to do.
 import { h, icon } from "./dom.js";
-import { feed, gone, refreshHistory } from "./feed.js";
-import { has, t } from "./i18n.js";
-import { clock, now, number, size, span } from "./words.js";
+import { byServer, feed, gone, refreshHistory } from "./feed.js";
+import { t } from "./i18n.js";
+import { cause, clock, now, number, size, span } from "./words.js";
 import { chart, chartText, outageList, timeline } from "./chart.js";
 import { kindName } from "./events.js";
 
 const lowDisk = 256 << 20;
+const stuckWrite = 5000; // a write under way for longer
 
 const hop = (name) => feed.status?.way?.find((h) => h.name === name);
 
@@ -20,18 +21,19 @@ export function mood() {
   if (!st) return { state: "unknown", title: "…", sub: "" };
   const n = st.journal.backlog.events;
   const safe = n ? t("hero_safe", { n: n === 1 ? 1 : number(n) }) : t("hero_safe_zero");
-  if (st.journal.fault) return { state: "down", title: t("hero_fault"), sub: t("hero_fault_sub") };
+  const stuck = st.journal.stuckSince && now() - Date.parse(st.journal.stuckSince) > stuckWrite;
+  if (st.journal.fault || stuck) return { state: "down", title: t("hero_fault"), sub: t("hero_fault_sub") };
+  if (!["ok", "trim"].includes(st.journal.level)) return { state: "down", title: t("hero_room"), sub: t("hero_fault_sub") };
   const broken = st.way.find((h) => h.state === "down");
   if (broken) return { state: broken.name === "lan" ? "down" : "warn", title: t("hero_" + broken.name, { time: clock(broken.since) }), sub: safe, hop: broken };
   if (st.uplink.state === "off") return { state: "ok", title: t("hero_off"), sub: t("hero_off_sub") };
   if (st.uplink.state !== "online") return { state: "unknown", title: t("hero_starting"), sub: t("hero_starting_sub") };
-  if (st.uplink.paused) return { state: "warn", title: t("hero_paused", { time: clock(st.uplink.paused.since) }), sub: t("hero_paused_sub", { n: number(n) }) };
+  if (st.uplink.paused) return { state: "warn", title: t("hero_paused", { time: clock(st.uplink.paused.since) }), sub: t("hero_paused_sub", { n: n === 1 ? 1 : number(n) }) };
+  const aside = st.uplink.parked;
+  if (aside) return { state: "warn", title: t("hero_parked", { n: aside }), sub: t("hero_parked_sub") };
   if (n > 50) return { state: "ok", title: t("hero_draining"), sub: t("hero_draining_sub", { n: n === 1 ? 1 : number(n) }) };
-  return { state: "ok", title: t("hero_ok"), sub: t("hero_ok_sub") };
+  return { state: "ok", title: t("hero_ok"), sub: t(byServer() ? "hero_ok_sub_server" : "hero_ok_sub") };
 }
-
-// cause is what a cause of the uplink means: [what it is, what to do].
-export const cause = (name) => t(has("c_" + name) ? "c_" + name : "c_other").split("|");
 
 export function statusView(redraw) {
   const m = mood();
@@ -104,7 +106,7 @@ function tiles(st) {
     h("a", { key, class: "tile", href }, h("span", { class: "label" }, label), h("span", { class: "big", id: "tile-" + key }, big), h("span", { class: "muted" }, small));
   return h(
     "section", { class: "tiles", "aria-label": t("status") },
-    st.uplink.state !== "off" && tile("waiting", t("waiting"), number(b.events), b.events ? (b.oldestAgeMs ? t("waiting_oldest", { ago: t("ago", { span: span(b.oldestAgeMs) }) }) : t("events_n", { n: b.events })) : t("waiting_none"), "#events"),
+    st.uplink.state !== "off" && tile("waiting", t("waiting"), number(b.events), b.events ? (b.oldestAgeMs ? t("waiting_oldest", { ago: t("ago", { span: span(b.oldestAgeMs) }) }) : t("events_n", { n: b.events })) : st.uplink.parked ? t("waiting_parked", { n: st.uplink.parked }) : t(byServer() ? "waiting_none_server" : "waiting_none"), "#events"),
     tile("terminals", t("terminals_online"), number(online), feed.terminals.length ? t("online_of", { online: number(online), all: number(feed.terminals.length) }) : t("nobody_yet"), "#terminals"),
     tile("last", t("last_event"), last ? span(now() - Date.parse(last.time)) : "–", last ? kindName(last.event) : t("no_events"), "#events"),
     tile("disk", t("disk"), size(st.disk.freeBytes), t("disk_free", { free: Math.round((100 * st.disk.freeBytes) / (st.disk.totalBytes || 1)) + " %" }), "#box"),

@@ -20,7 +20,8 @@ export function facts(x) {
 
 export function terminalsView() {
   if (!feed.terminals.length) return h("p", { class: "card empty" }, t("no_terminals"));
-  const rows = [...feed.terminals].sort((a, b) => b.isOnline - a.isOnline || (a.name || a.terminalId).localeCompare(b.name || b.terminalId));
+  // Those that are away first: they are what one looks for.
+  const rows = [...feed.terminals].sort((a, b) => a.isOnline - b.isOnline || (a.name || a.terminalId).localeCompare(b.name || b.terminalId));
   return h("ul", { class: "cards" }, rows.map(terminal));
 }
 
@@ -34,7 +35,7 @@ function terminal(x) {
     x.name && h("p", { class: "muted small" }, x.terminalId),
     h(
       "dl", {},
-      fact(t("t_seen"), f.seen ? ago(f.seen) : t("unknown_value"), old ? "warn" : ""),
+      fact(t("t_seen"), f.seen ? ago(f.seen) : t("t_missed"), old || !f.seen ? "warn" : ""),
       fact(t("t_waiting"), x.waiting ? t("events_n", { n: x.waiting === 1 ? 1 : number(x.waiting) }) : t("t_waiting_none"), x.waiting ? "warn" : ""),
       fact(t("t_battery"), f.battery === null ? null : `${f.battery} %${f.charging ? " · " + t("charging") : ""}`, f.battery !== null && f.battery < 20 && !f.charging ? "warn" : ""),
       fact(t("t_version"), f.version),

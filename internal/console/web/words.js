@@ -1,5 +1,5 @@
 // Figures and times as people say them, in the language of the page.
-import { lang, t } from "./i18n.js";
+import { has, lang, t } from "./i18n.js";
 
 const cache = new Map();
 function format(make, options) {
@@ -56,3 +56,6 @@ export const hidden = (text) =>
     const sum = digits.reduce((all, d, i) => all + (i % 2 ? (d > 4 ? d * 2 - 9 : d * 2) : d), 0);
     return sum % 10 ? found : "•••• " + found.replace(/\D/g, "").slice(-4);
   });
+
+// cause is what a cause of the uplink means: [what it is, what to do].
+export const cause = (name) => t(has("c_" + name) ? "c_" + name : "c_other").split("|");
