@@ -134,8 +134,12 @@ func TestChecksCanFail(t *testing.T) {
 			"package lan\nvar errors map[string]int", "variable errors", "package lan\nconst errors = 1",
 		},
 		{
-			"unnamed package", func(s source) []string { return checkNamed(s, "| `internal/lan` | serves |") },
+			"package without a row", func(s source) []string { return checkRows(s, "| `internal/lan` | serves | event |\n") },
 			"internal/journal/a.go", "package journal", "no row in ARCHITECTURE.md", "",
+		},
+		{
+			"row of other arrows", func(s source) []string { return checkRows(s, "| `internal/journal` | keeps | auth |\n") },
+			"internal/journal/a.go", "package journal", "says that it may import auth; it may event", "",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -37,7 +37,7 @@ func TestLinterAgrees(t *testing.T) {
 	rules := config.Linters.Settings.Depguard.Rules
 
 	for _, pkg := range slices.Sorted(maps.Keys(arrows)) {
-		if slices.Contains(testOnly, pkg) || pkg == "configs" || pkg == "systemd" {
+		if slices.Contains(testOnly, pkg) || pkg == "." || pkg == "configs" || pkg == "systemd" {
 			continue
 		}
 		name := strings.ReplaceAll(strings.TrimPrefix(pkg, "internal/"), "/", "-")
@@ -49,8 +49,9 @@ func TestLinterAgrees(t *testing.T) {
 			allowed = append(allowed, strings.TrimPrefix(p, module+"/"))
 		}
 		slices.Sort(allowed)
-		if len(rules[name].Deny) == 0 || !slices.Equal(allowed, arrows[pkg]) {
-			t.Errorf("%s: the linter allows %v, the table %v", pkg, allowed, arrows[pkg])
+		want := slices.DeleteFunc(slices.Clone(arrows[pkg]), func(p string) bool { return p == "." }) // to the linter the name of all of ours
+		if len(rules[name].Deny) == 0 || !slices.Equal(allowed, want) {
+			t.Errorf("%s: the linter allows %v, the table %v", pkg, allowed, want)
 		}
 	}
 

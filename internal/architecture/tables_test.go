@@ -10,22 +10,24 @@ var anything = []string{"*"}
 // may import any of ours.
 var arrows = map[string][]string{
 	"cmd/avoqado-edge":     {"internal/cli"},
+	".":                    {}, // embeds documents
 	"configs":              {},
 	"internal/api":         {"internal/auth", "internal/event", "internal/outages"},
 	"internal/auth":        {"internal/event"},
+	"internal/backup":      {"internal/durable"},
 	"internal/buildinfo":   {},
 	"internal/certificate": {"internal/durable"},
 	"internal/clock":       {"internal/durable", "internal/event"},
 	"internal/cli": {
-		"internal/api", "internal/auth", "internal/buildinfo", "internal/cloud", "internal/config",
-		"internal/daemon", "internal/discovery", "internal/event", "internal/journal", "internal/outages", "internal/service", "internal/simulate",
+		"internal/api", "internal/auth", "internal/backup", "internal/buildinfo", "internal/cloud", "internal/config", "internal/daemon",
+		"internal/discovery", "internal/event", "internal/journal", "internal/logbook", "internal/outages", "internal/service", "internal/simulate",
 	},
 	"internal/cloud":   {"internal/event"},
 	"internal/config":  {"configs"},
 	"internal/console": {},
 	"internal/daemon": {
 		"internal/api", "internal/auth", "internal/buildinfo", "internal/certificate", "internal/clock", "internal/config", "internal/console", "internal/discovery",
-		"internal/durable", "internal/event", "internal/history", "internal/identity", "internal/journal", "internal/lan", "internal/outages", "internal/spec", "internal/uplink", "systemd",
+		"internal/durable", "internal/event", "internal/history", "internal/identity", "internal/journal", "internal/lan", "internal/logbook", "internal/outages", "internal/spec", "internal/uplink", "systemd",
 	},
 	"internal/discovery":    {"internal/identity"},
 	"internal/durable":      {},
@@ -40,10 +42,11 @@ var arrows = map[string][]string{
 	"internal/lan/span":     {"internal/event"},
 	"internal/lan/wire":     {},
 	"internal/lan/packet":   {"internal/event"},
+	"internal/logbook":      {"internal/durable"},
 	"internal/outages":      {"internal/event"},
 	"internal/service":      {"systemd"},
 	"internal/simulate":     {"internal/event"},
-	"internal/spec":         {"internal/event"},
+	"internal/spec":         {".", "internal/event"},
 	"internal/uplink":       {"internal/event"},
 
 	"systemd": {},
@@ -51,19 +54,23 @@ var arrows = map[string][]string{
 	// Only tests import these.
 	"internal/architecture":       {},
 	"internal/boxtest":            anything,
+	"internal/needs":              {},                                           // says what a test needs of the machine
+	"internal/testpart":           {},                                           // runs a part of the box inside a test
 	"internal/lan/span/redistest": {},                                           // runs a Redis for tests
 	"internal/lan/conformance":    {"internal/lan/packet", "internal/lan/wire"}, // serves the official protocol suites
-	"internal/uplink/brokers":     {"internal/cloud"},                           // runs what a back-end may choose
+	"internal/uplink/brokers":     {"internal/cloud", "internal/testpart"},      // runs what a back-end may choose
 	"internal/journal/powercut":   {},                                           // a disk that forgets, for the journal's tests
 	"scripts/mutants":             {},                                           // breaks the journal and runs its tests
 	"scripts/sbom":                {},                                           // says what a program is made of
+	"scripts/unready":             {},                                           // a build that never takes events, for the tests of the packages
 	"scripts/bench":               anything,                                     // a module of its own, and no part of the daemon
+	"scripts/benchdiscover":       {},                                           // measures how long a terminal looks for a box
 	"scripts/benchlan":            {},                                           // measures the box from outside
 	"scripts/benchuplink":         anything,                                     // measures its way to the cloud
 }
 
 // testOnly lists the packages whose every file counts as a test file.
-var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "internal/uplink/brokers", "scripts/bench", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants", "scripts/sbom"}
+var testOnly = []string{"internal/architecture", "internal/boxtest", "internal/journal/powercut", "internal/lan/conformance", "internal/lan/span/redistest", "internal/needs", "internal/testpart", "internal/uplink/brokers", "scripts/bench", "scripts/benchdiscover", "scripts/benchlan", "scripts/benchuplink", "scripts/mutants", "scripts/sbom", "scripts/unready"}
 
 // wall says which packages may import a library. Each owner must: a library
 // that nobody needs any more goes.
@@ -89,7 +96,7 @@ var walls = []wall{
 	{library: "github.com/mochi-mqtt/server/v2", owners: []string{"internal/cloud"}},
 	{library: "github.com/spf13/cobra", owners: []string{"internal/cli"}},
 	{library: "github.com/goccy/go-yaml", owners: []string{"internal/config"}, also: []string{"internal/spec"}},
-	{library: "github.com/prometheus/client_golang", also: []string{"internal/api", "internal/daemon"}},
+	{library: "github.com/prometheus/client_golang", owners: []string{"internal/daemon"}},
 	{library: "github.com/coreos/go-systemd/v22", also: []string{"internal/daemon"}},
 	{library: "github.com/miekg/dns", also: []string{"internal/discovery"}},
 	{library: "github.com/godbus/dbus/v5", owners: []string{"internal/discovery"}},

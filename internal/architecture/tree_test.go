@@ -49,12 +49,30 @@ func checkTree(fsys fs.FS) ([]string, error) {
 	return wrong, err
 }
 
-// checkNamed finds packages below internal that a document does not name.
-func checkNamed(s source, document string) []string {
+// checkRows finds packages without a row in the table of a document, and rows
+// that say something else about imports than the table of arrows.
+func checkRows(s source, document string) []string {
+	rows := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|.*\\| ([^|]+) \\|$").FindAllStringSubmatch(document, -1) {
+		rows[row[1]] = row[2]
+	}
 	var wrong []string
 	for _, pkg := range s.packages() {
-		if strings.HasPrefix(pkg, "internal/") && !strings.Contains(document, "`"+pkg+"`") {
+		said, named := rows[pkg]
+		may := make([]string, 0, len(arrows[pkg]))
+		for _, other := range arrows[pkg] {
+			may = append(may, strings.TrimPrefix(other, "internal/"))
+		}
+		list := strings.Fields(said)
+		slices.Sort(may)
+		slices.Sort(list)
+		switch {
+		case strings.HasPrefix(pkg, "scripts/"), said == "tests only":
+		case !named:
 			wrong = append(wrong, fmt.Sprintf("%s: has no row in ARCHITECTURE.md", pkg))
+		case said == "–" && len(may) == 0:
+		case !slices.Equal(list, may):
+			wrong = append(wrong, fmt.Sprintf("%s: ARCHITECTURE.md says that it may import %s; it may %s", pkg, said, strings.Join(may, " ")))
 		}
 	}
 	return wrong

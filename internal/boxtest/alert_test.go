@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // alert is a broadcast as the back-end would send it.
@@ -24,7 +26,7 @@ func alert(id, title string, expires time.Time) string {
 func (m *Mosquitto) Publish(topic, message string) {
 	m.t.Helper()
 	host, port, _ := strings.Cut(m.Addr(), ":")
-	cmd := exec.Command(need(m.t, "mosquitto_pub"), "-h", host, "-p", port, "-q", "1", "-t", topic, "-m", message)
+	cmd := exec.Command(needs.Program(m.t, "mosquitto_pub"), "-h", host, "-p", port, "-q", "1", "-t", topic, "-m", message)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		m.t.Fatalf("mosquitto_pub: %v\n%s", err, out)
 	}
@@ -47,6 +49,7 @@ func titles(t *testing.T, c *Client) string {
 }
 
 func TestAlertsFromTheCloud(t *testing.T) {
+	t.Parallel()
 	broker := StartMosquitto(t, MosquittoConfig{})
 	box := StartBox(t, BoxConfig{Broker: broker.URL()})
 	Eventually(t, 20*time.Second, "uplink online", func() bool { return box.Status().Uplink.State == "online" })

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // TestARM runs the programs of the small boards under an emulation of their
@@ -18,22 +20,25 @@ import (
 // ints, and a 64-bit one. Real clients connect, and the journal that was made
 // there is read here.
 func TestARM(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds two programs, and emulation is slow")
 	}
 	for _, board := range []struct {
 		name     string
-		env      []string
+		target   string
 		emulator []string
 	}{
-		{"armv6", []string{"GOARCH=arm", "GOARM=6"}, []string{"qemu-arm-static", "-cpu", "arm1176"}},
-		{"arm64", []string{"GOARCH=arm64"}, []string{"qemu-aarch64-static", "-cpu", "cortex-a53"}},
+		{"armv6", "linux/arm/6", []string{"qemu-arm-static", "-cpu", "arm1176"}},
+		{"arm64", "linux/arm64", []string{"qemu-aarch64-static", "-cpu", "cortex-a53"}},
 	} {
 		t.Run(board.name, func(t *testing.T) {
-			need(t, board.emulator[0])
-			path := filepath.Join(t.TempDir(), "avoqado-edge")
-			build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/avoqado-edge")
-			build.Dir, build.Env = RepositoryRoot(), append(append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0"), board.env...)
+			t.Parallel()
+			needs.Program(t, board.emulator[0])
+			dist := t.TempDir()
+			path := filepath.Join(dist, board.target, "avoqado-edge")
+			build := exec.Command("scripts/cross-build", board.target) // as it is delivered
+			build.Dir, build.Env = RepositoryRoot(), append(os.Environ(), "DIST="+dist)
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

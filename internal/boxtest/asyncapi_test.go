@@ -9,11 +9,14 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/spec"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // TestDocumentIsValid has the official parser read what the box serves, and
 // refuse what is wrong.
 func TestDocumentIsValid(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("the parser takes its time")
 	}
@@ -43,11 +46,11 @@ func TestDocumentIsValid(t *testing.T) {
 func validate(t *testing.T, document []byte) (string, error) {
 	t.Helper()
 	if _, err := os.Stat(clientDir("asyncapi") + "/node_modules/@asyncapi/parser"); err != nil {
-		skip(t, "the parser of AsyncAPI documents is not installed: run scripts/setup")
+		needs.Missing(t, "the parser of AsyncAPI documents is not installed: run scripts/setup")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, need(t, "node"), clientDir("asyncapi")+"/validate.mjs")
+	cmd := exec.CommandContext(ctx, needs.Program(t, "node"), clientDir("asyncapi")+"/validate.mjs")
 	cmd.Dir, cmd.Stdin = clientDir("asyncapi"), bytes.NewReader(document)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

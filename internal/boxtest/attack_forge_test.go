@@ -327,7 +327,7 @@ func (f *forge) kinds() map[string]string {
 	return union(
 		with("type", `"refresh"`, `"REFRESH"`, `"customer"`, `"Consumer"`, `7`, `["access"]`),
 		with("aud", `"avoqado-mcp"`, `["avoqado-clients","avoqado-mcp"]`, `"bank"`, `["bank"]`, `{"a":"avoqado-clients"}`, `[1]`, `"Avoqado-Clients"`, `"avoqado-clients "`),
-		with("act", `"boss"`, `{"expiresAt":1}`, `{"expiresAt":"never"}`, `[]`, `{"expiresAt":1e300}`),
+		with("act", `"boss"`, `{"expiresAt":1}`, `{"expiresAt":-62135596800}`, `{"expiresAt":"never"}`, `[]`, `{"expiresAt":1e300}`),
 	)
 }
 
@@ -348,7 +348,7 @@ func (f *forge) times() map[string]string {
 	now := time.Now().Unix()
 	at := func(d int64) string { return fmt.Sprint(now + d) }
 	return union(
-		with("exp", at(-35), at(-86400), "0", "-1", "-9223372036854775808", "9223372036854775807", "9223372036854775808", "1e300", "-1e300", "1e999", "253402300800",
+		with("exp", at(-35), at(-86400), "0", "-1", "-62135596800", "-9223372036854775808", "9223372036854775807", "9223372036854775808", "1e300", "-1e300", "1e999", "253402300800",
 			`"`+at(3600)+`"`, "null", "true", "[1]", "{}", "0x7fffffff", "NaN", "Infinity", "01"),
 		with("nbf", at(120), "1e300", `"0"`, "true", "null", "253402300799"),
 		with("iat", `"now"`, "1e999", "true", "[]"),

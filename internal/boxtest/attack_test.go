@@ -170,6 +170,7 @@ func (a *attacker) doors(token string) (open []string) {
 // TestForgedTokens tries every forgery at every door of a running box: none may
 // open, and no answer and no line of the log may tell a secret.
 func TestForgedTokens(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("some thousand requests")
 	}

@@ -31,6 +31,7 @@ type siege struct {
 // TestAttacksOnTheWires tries what needs no forged token: none may get through,
 // store anything, stop the box or have it tell a secret.
 func TestAttacksOnTheWires(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("some hundred requests")
 	}
@@ -55,6 +56,8 @@ func TestAttacksOnTheWires(t *testing.T) {
 	for class, attempts := range map[string][]attempt{
 		"host": s.hosts(), "origin": s.origins(), "operator": s.operator(), "path": s.paths(), "role": s.roles(), "room": s.rooms(),
 		"terminal": s.terminals(), "hijack": s.hijacks(), "smuggling": s.smuggling(), "login": s.logins(), "socket": s.files(),
+		"cookie": s.cookies(), "logout": s.logouts(), "timing": s.timing(),
+		"packet": s.packets(), "polling": s.posts(), "unasked": s.unasked(),
 	} {
 		for _, one := range attempts {
 			n++
@@ -71,7 +74,7 @@ func TestAttacksOnTheWires(t *testing.T) {
 			seen.Reset()
 		}
 	}
-	if t.Logf("%d attacks", n-1000); n < 1090 {
+	if t.Logf("%d attacks", n-1000); n < 1300 {
 		t.Errorf("%d attacks are too few", n-1000)
 	}
 	if stored := box.Stored(); stored != 0 {

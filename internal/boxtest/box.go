@@ -145,9 +145,14 @@ func (b *Box) Launch() {
 }
 
 // Kill ends the box at once, as a power cut that spares the disk's cache.
-func (b *Box) Kill() {
+func (b *Box) Kill() { b.t.Helper(); b.end(syscall.SIGKILL) }
+
+// Abort ends the box as the watchdog of its service does.
+func (b *Box) Abort() { b.t.Helper(); b.end(syscall.SIGABRT) }
+
+func (b *Box) end(s syscall.Signal) {
 	b.t.Helper()
-	b.process.signal(syscall.SIGKILL)
+	b.process.signal(s)
 	<-b.process.done
 	b.process = nil
 }

@@ -14,6 +14,7 @@ import (
 // clients at each: everybody hears everything once, also what the broker told
 // both boxes. Without the Redis each box goes on alone, says so, and joins again.
 func TestTwoBoxes(t *testing.T) {
+	t.Parallel()
 	broker, redis := StartMosquitto(t, MosquittoConfig{}), redistest.Start(t)
 	var boxes [2]*Box
 	for i, id := range []string{"b1", "b2"} {
@@ -122,6 +123,7 @@ func TestTwoBoxes(t *testing.T) {
 // A terminal is told what of its own the cloud does not have yet, so that it can
 // say when it is safe to close.
 func TestSyncStatusToTheTerminal(t *testing.T) {
+	t.Parallel()
 	broker := StartMosquitto(t, MosquittoConfig{})
 	box := StartBox(t, BoxConfig{Broker: broker.URL(), Confirm: "broker"})
 	terminal := StartJava(t, ClientConfig{

@@ -4,9 +4,12 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 func TestPayloadIsWhatCameOverTheWire(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		line Line
 		want string
@@ -26,8 +29,9 @@ func TestPayloadIsWhatCameOverTheWire(t *testing.T) {
 // TestMosquittoKeepsWhatItShould shows that the broker the outage tests kill and
 // wipe loses exactly what they mean it to lose.
 func TestMosquittoKeepsWhatItShould(t *testing.T) {
+	t.Parallel()
 	m := StartMosquitto(t, MosquittoConfig{})
-	pub, sub := need(t, "mosquitto_pub"), need(t, "mosquitto_sub")
+	pub, sub := needs.Program(t, "mosquitto_pub"), needs.Program(t, "mosquitto_sub")
 	port := m.Addr()[len("127.0.0.1:"):]
 	keep := func() {
 		t.Helper()
@@ -63,6 +67,7 @@ func TestMosquittoKeepsWhatItShould(t *testing.T) {
 }
 
 func TestEventually(t *testing.T) {
+	t.Parallel()
 	asked := 0
 	Eventually(t, time.Minute, "third time", func() bool { asked++; return asked == 3 })
 	if poll(20*time.Millisecond, func() bool { return false }) {

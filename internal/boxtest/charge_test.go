@@ -14,6 +14,7 @@ import (
 // asked for. The terminal is asked to charge once, and the POS is told what came
 // of it however often it asks.
 func TestChargesOverPowerCuts(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{})
 	cashier := box.Token(event.Cashier, "c1", "")
 	reader := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Waiter, "w1", "2841"), Venue: Venue})

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // ClientConfig says how a real client connects.
@@ -93,10 +95,10 @@ type Client struct {
 // itself. Without Node the test is skipped, or fails where CI is set.
 func StartJS(t testing.TB, cfg ClientConfig) *Client {
 	t.Helper()
-	node := need(t, "node")
+	node := needs.Program(t, "node")
 	dir := clientDir("js")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "socket.io-client")); err != nil {
-		skip(t, "the JavaScript client is not installed: run scripts/setup")
+		needs.Missing(t, "the JavaScript client is not installed: run scripts/setup")
 	}
 	options, err := json.Marshal(cfg.Options)
 	if err != nil {
@@ -112,10 +114,10 @@ func StartJS(t testing.TB, cfg ClientConfig) *Client {
 // set.
 func StartJava(t testing.TB, cfg ClientConfig) *Client {
 	t.Helper()
-	java := need(t, "java")
+	java := needs.Program(t, "java")
 	jar := filepath.Join(clientDir("java"), "target", "terminal.jar")
 	if _, err := os.Stat(jar); err != nil {
-		skip(t, "the Java client is not built: run scripts/setup")
+		needs.Missing(t, "the Java client is not built: run scripts/setup")
 	}
 	args := []string{"-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
 	if cfg.TrustStore != "" {
@@ -292,16 +294,6 @@ func (c *Client) EmitAck(event string, payload any, within time.Duration) json.R
 	}
 	return line.Payload()
 }
-
-// Disconnect makes the client say goodbye and stay away until Connect.
-func (c *Client) Disconnect() { c.t.Helper(); c.command(map[string]any{"disconnect": true}) }
-
-// Connect makes a client that was disconnected, or refused, try again.
-func (c *Client) Connect() { c.t.Helper(); c.command(map[string]any{"connect": true}) }
-
-// Drop closes the transport under the client, which then reconnects by itself;
-// JS only.
-func (c *Client) Drop() { c.t.Helper(); c.command(map[string]any{"drop": true}) }
 
 // Kill ends the client's process at once, as a terminal that loses power.
 func (c *Client) Kill() {

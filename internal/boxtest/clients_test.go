@@ -13,6 +13,7 @@ import (
 // The two clients of the existing system, unchanged: a dashboard in JavaScript
 // and a terminal in Java, at one box.
 func TestTheExistingClients(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{})
 	dashboard := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Manager, "m1", ""), Venue: Venue})
 	terminal := StartJava(t, ClientConfig{

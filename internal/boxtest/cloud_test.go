@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/avoqado/avoqado-edge/internal/event"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 const venueTopics = "avoqado/v1/venues/" + Venue
@@ -30,7 +32,7 @@ func heardOn(t *testing.T, m *Mosquitto, topic string) func() []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(need(t, "stdbuf"), "-oL", need(t, "mosquitto_sub"), "-h", host, "-p", port, "-q", "1", "-i", "results", "-c",
+	cmd := exec.Command(needs.Program(t, "stdbuf"), "-oL", needs.Program(t, "mosquitto_sub"), "-h", host, "-p", port, "-q", "1", "-i", "results", "-c",
 		"-t", topic)
 	cmd.Stdout = out
 	if err := cmd.Start(); err != nil {
@@ -53,6 +55,7 @@ func heardOn(t *testing.T, m *Mosquitto, topic string) func() []string {
 
 // TestTheCloudCommands sends commands to a real box that is killed in between.
 func TestTheCloudCommands(t *testing.T) {
+	t.Parallel()
 	broker := StartMosquitto(t, MosquittoConfig{})
 	box := StartBox(t, BoxConfig{Broker: broker.URL()})
 	online := func() {
@@ -89,15 +92,6 @@ func TestTheCloudCommands(t *testing.T) {
 		return a
 	}
 
-	a := ask("diagnose", `"type":"diagnostics.collect"`)
-	for _, want := range []string{`"build":`, `"status":`, `"uplink":`, `"config":[{"path":`, `"rejected":[]`, `"logLevel":"INFO"`} {
-		if !strings.Contains(string(a.Result), want) {
-			t.Errorf("no %s in %s", want, a.Result)
-		}
-	}
-	if a.Status != "done" || strings.Contains(string(a.Result), Secret) || len(a.Result) > 24<<10 {
-		t.Errorf("%s, %d bytes: %s", a.Status, len(a.Result), a.Result)
-	}
 	if a := ask("report", `"type":"status.report"`); a.Status != "done" || !strings.Contains(string(a.Result), `"journal":{"epoch":`) {
 		t.Errorf("%+v", a)
 	}
@@ -137,6 +131,7 @@ func TestTheCloudCommands(t *testing.T) {
 
 // TestTheCloudSuspendsAVenue closes and opens the venue's door from afar.
 func TestTheCloudSuspendsAVenue(t *testing.T) {
+	t.Parallel()
 	broker := StartMosquitto(t, MosquittoConfig{})
 	box := StartBox(t, BoxConfig{Broker: broker.URL()})
 	online := func() {
@@ -152,7 +147,8 @@ func TestTheCloudSuspendsAVenue(t *testing.T) {
 	waiter.Expect("connect", 10*time.Second)
 	boss.Expect("connect", 10*time.Second)
 
-	broker.Publish(venueTopics+"/config", `{"version":1,"venueStatus":"SUSPENDED"}`)
+	// A key that cannot be used does not hold it up.
+	broker.Publish(venueTopics+"/config", `{"version":1,"venueStatus":"SUSPENDED","jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"d1","x":"AQAB"}]}}`)
 	if line := waiter.Expect("disconnect", 10*time.Second); !strings.HasPrefix(line.Reason, "transport") {
 		t.Errorf("disconnected by %s", line.Reason)
 	}

@@ -26,6 +26,7 @@ func commands(c *Client) []string {
 // waits for its terminal all the same, reaches it alone, and a command that may
 // be told once only is told once.
 func TestCommandsOverPowerCuts(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{})
 	manager := box.Token(event.Manager, "m1", "")
 	order := func(id, kind string) {

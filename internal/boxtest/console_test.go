@@ -3,6 +3,7 @@ package boxtest
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ const shown = 30 * time.Second // a busy machine; how long it took is logged
 // A manager with a phone and a technician with a laptop look at the box in a
 // real browser, while it works, while the cloud is gone and after.
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a minute in a browser")
 	}
@@ -46,6 +48,10 @@ func TestConsole(t *testing.T) {
 	terminal.Emit("tpv:heartbeat", json.RawMessage(`{"terminalId":"AVQD-77","venueId":"v1","healthScore":93,`+
 		`"health":{"battery":{"level":88,"isCharging":true},"device":{"appVersion":"2.9.2"}}}`))
 	b.See(".terminal", `88 %.*cargando.*2\.9\.2.*93 / 100`, shown)
+	away := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Waiter, "w2", "AVQD-78"), Venue: Venue, Terminal: "AVQD-78"})
+	away.ExpectAck(0, shown)
+	away.Kill()
+	b.See(".cards", `78.*desconectada.*77.*conectada`, shown)
 	b.Good("terminals-phone")
 	b.Click("a[href='#events']")
 	terminal.Emit("payment_completed", json.RawMessage(`{"paymentId":"p1","amount":"120.50","currency":"MXN","venueId":"v1","card":"4111 1111 1111 1111"}`))
@@ -64,6 +70,7 @@ func TestConsole(t *testing.T) {
 	b.Fill("#filter", "p1 AVQD")
 	b.Fill("#filter", "p1 mxn")
 	b.See(".tail", "Cobro hecho", shown)
+	b.Fill("#filter", " ")
 
 	// An alert reaches a real client.
 	kitchen := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Kitchen, "k1", ""), Venue: Venue})
@@ -79,9 +86,12 @@ func TestConsole(t *testing.T) {
 	}
 	b.See("[role=status]", "Enviado", shown)
 	b.See(".alerts", "Cierre", shown)
+	b.Click("a[href='#events']")
+	b.See(".event.alerts", "Aviso.*Cierre", shown)
+	b.Click("a[href='#alerts']")
 	b.Good("alerts-phone")
 	b.Click("a[href='#box']")
-	b.See("main", `Versión.*Desgaste|Versión.*desgaste`, shown)
+	b.See("main", `Versión.*desgaste.*Estado.*conectada · desde`, shown)
 	var qr int
 	b.take(step{Do: "eval", Text: "document.querySelector('.pairing img').decode().then(() => document.querySelector('.pairing img').naturalWidth)"}, &qr)
 	if qr == 0 {
@@ -90,11 +100,14 @@ func TestConsole(t *testing.T) {
 	b.Good("box-phone")
 
 	consoleOutage(t, b, box, broker, terminal)
-	consoleElsewhere(t, b, box)
+	token := consoleElsewhere(t, b, box)
 
-	// Whoever leaves is out.
+	// Whoever leaves is out, and so is who kept the token.
 	b.Click("button.quiet")
 	b.See("h1", "Box of v1", shown)
+	if status, body := box.Do("GET", "/api/v1/session", token, ""); status != 401 {
+		t.Errorf("the token after logging out: %d %s", status, body)
+	}
 }
 
 // consoleOutage takes the cloud away and brings it back.
@@ -112,14 +125,21 @@ func consoleOutage(t *testing.T, b *Browser, box *Box, broker *Mosquitto, termin
 	b.See("#tile-waiting", "^3$", shown)
 	b.See(".hero", `sigue funcionando. 3 eventos`, shown)
 	b.See(".way", `caído`, shown)
+	b.See("#chart-text", "Máximo: 3", shown)
+	b.See("main", `Cortes de los últimos 7 días.*lleva \d+ s · (Se perdió la conexión|El servidor en la nube no está)`, shown)
 	b.Good("outage-phone")
 	b.Click("a[href='#terminals']")
-	b.See(".terminal", `3 eventos`, shown)
+	b.See(".cards", `3 eventos`, shown)
 	b.Click("a[href='#status']")
 	broker.Start()
 	b.See("#mood", "Todo en orden", time.Minute)
 	b.See("#tile-waiting", "^0$", shown)
-	b.See("#chart-text", "Máximo: 3", time.Minute)
+	b.See("main", `Cortes de los últimos 7 días.*duró \d+ s · (Se perdió la conexión|El servidor en la nube no está).*3 eventos`, shown)
+	var drawn int
+	b.take(step{Do: "eval", Text: "document.querySelectorAll('.week rect.down').length"}, &drawn)
+	if drawn == 0 {
+		t.Error("the outage is in the list and not in the timeline")
+	}
 	// A box that goes is not shown as one that is well, and comes back by itself
 	// with what it remembers.
 	box.Kill()
@@ -131,19 +151,22 @@ func consoleOutage(t *testing.T, b *Browser, box *Box, broker *Mosquitto, termin
 	b.See("h1", "Caja de v1", shown)
 }
 
-// consoleElsewhere is the technician: in English, with a laptop, in the dark.
-func consoleElsewhere(t *testing.T, b *Browser, box *Box) {
+// consoleElsewhere is the technician: in English, with a laptop, in the dark. It
+// returns the token that the page is logged in by.
+func consoleElsewhere(t *testing.T, b *Browser, box *Box) (token string) {
 	t.Helper()
 	b.Open(box.URL(), "en-US", "dark", 1280)
 	b.See("h1", "Box of v1", shown)
 	b.Click(".choice button:last-child")
+	b.See("label[for=secret]", "Access token", shown) // else it is typed into the field for the code
 	b.Fill("#secret", box.Token(event.Waiter, "w1", ""))
 	b.Press("Enter")
 	b.See("[role=alert]", "Your role", shown)
 	b.Good("no-role-dark")
 	b.Click("main button")
 	b.See("h1", "Box of v1", shown)
-	b.Fill("#secret", box.Token(event.Manager, "m1", ""))
+	token = box.Token(event.Manager, "m1", "")
+	b.Fill("#secret", token)
 	b.Press("Enter")
 	b.See("#mood", "All is well", shown)
 	b.See("#chart-text", ".", shown)
@@ -171,6 +194,52 @@ func consoleElsewhere(t *testing.T, b *Browser, box *Box) {
 		b.See("h1", ""+page, shown)
 		b.Good(page + "-dark")
 	}
+	return token
+}
+
+// What the back-end will not take is shown with its reason, and what waits
+// behind it, too.
+func TestConsoleShowsWhatIsParked(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("half a minute in a browser")
+	}
+	broker := StartMosquitto(t, MosquittoConfig{})
+	box := StartBox(t, BoxConfig{Broker: broker.URL()})
+	stop := listenTo(t, broker, filepath.Join(t.TempDir(), "ledger.db"), "--refuse-type", "order_deleted")
+	defer stop()
+	sayOrder(t, box, "order_created", "A7", "")
+	sayOrder(t, box, "order_deleted", "A7", "")
+	parked := func(n int) {
+		Eventually(t, 30*time.Second, fmt.Sprint(n, " are parked"), func() bool { return box.Status().Uplink.Parked == n })
+	}
+	parked(1)
+	sayOrder(t, box, "order_updated", "A7", "")
+	parked(2)
+
+	b := StartBrowser(t)
+	b.Open(box.URL(), "es-MX", "dark", 360)
+	b.Click(".choice button:last-child")
+	b.See("label[for=secret]", "Token de acceso", shown)
+	b.Fill("#secret", box.Token(event.Manager, "m1", ""))
+	b.Press("Enter")
+	b.See(".notices", "2 eventos que la central no acepta", shown)
+	b.Click("a[href='#events']")
+	b.See("[aria-labelledby=parked]", "Eventos que la central no acepta.*Motivo: .*apartado hace", shown)
+	b.See(".tail", "Orden cambiada.*la central no lo acepta.*Orden borrada.*la central no lo acepta.*Orden (nueva|creada).*en la central", shown)
+	b.Good("parked-phone")
+	b.Click("[aria-labelledby=parked] li:first-child button")
+	b.See(".path", "Guardado en disco.*no lo acepta: ", shown)
+	b.Good("parked-event-phone")
+	b.Press("Escape")
+
+	// What a technician decides is seen: nothing is said to be where it is not.
+	if _, stderr, code := box.Command("events", "drop", "2", "--note", "by hand"); code != 0 {
+		t.Fatalf("events drop: %d %s", code, stderr)
+	}
+	b.See(".tail", "Orden cambiada.*en la central.*Orden cambiada.*enviado de nuevo desde otro lugar.*Orden borrada.*la central no lo acepta.*Orden (nueva|creada).*en la central", shown)
+	b.Click(".tail li:nth-child(3) button")
+	b.See(".path", "Guardado en disco.*un técnico lo descartó", shown)
 }
 
 func sixDigits(t *testing.T, out string) string {
@@ -184,6 +253,7 @@ func sixDigits(t *testing.T, out string) string {
 
 // The page and its data ask for a login, and other sites' pages cannot use it.
 func TestConsoleIsClosed(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{})
 	for _, path := range []string{"/api/v1/status", "/api/v1/history", "/api/v1/terminals", "/api/v1/outages"} {
 		if status, _ := box.Do("GET", path, "", ""); status != 401 {

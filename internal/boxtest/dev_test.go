@@ -3,9 +3,11 @@ package boxtest
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 // The commands are the README's, as they stand there.
 func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(RepositoryRoot(), "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +46,17 @@ func TestReadmeCommands(t *testing.T) {
 	Eventually(t, 2*time.Minute, "dev shows a live line", func() bool {
 		return strings.Contains(out.String(), "uplink online") || p.ended(0)
 	})
+	page := regexp.MustCompile(`Page +(\S+) +log in with (\d{3}) (\d{3}),`).FindStringSubmatch(out.first())
+	if page == nil {
+		t.Fatalf("dev does not say how to log in: %s", out.first())
+	}
+	resp, err := http.Post(page[1]+"/api/v1/login", "application/json", strings.NewReader(`{"code":"`+page[2]+page[3]+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = resp.Body.Close(); resp.StatusCode != http.StatusOK {
+		t.Errorf("the code for the page: %s", resp.Status)
+	}
 	Eventually(t, time.Minute, "the uplink is cut", func() bool { return strings.Contains(out.String(), "uplink offline") || p.ended(0) })
 	Eventually(t, time.Minute, "the backlog drains", func() bool {
 		_, after, cut := strings.Cut(out.String(), "uplink offline")
@@ -54,7 +68,7 @@ func TestReadmeCommands(t *testing.T) {
 	if !p.ended(20 * time.Second) {
 		t.Fatalf("dev does not end on Ctrl-C:\n%s", out)
 	}
-	for _, want := range []string{"Socket.IO  http://127.0.0.1:", "MANAGER", "VIEWER", "uplink cut for 6s"} {
+	for _, want := range []string{"Page       http://127.0.0.1:", "Socket.IO  http://127.0.0.1:", "MANAGER", "VIEWER", "uplink cut for 6s"} {
 		if !strings.Contains(out.String(), want) && !strings.Contains(out.first(), want) {
 			t.Errorf("dev does not say %q:\n%s", want, out.first())
 		}
@@ -120,6 +134,7 @@ type devFigures struct {
 }
 
 func TestDevJSON(t *testing.T) {
+	t.Parallel()
 	ready, p, _ := startDev(t, []string{"ACCESS_TOKEN_SECRET=" + Secret},
 		"--listen", "127.0.0.1:0", "--venue", "v7", "--no-simulation")
 	if ready.Venue != "v7" || !strings.HasPrefix(ready.URL, "http://127.0.0.1:") || !strings.HasPrefix(ready.MQTT, "tcp://127.0.0.1:") {
@@ -159,6 +174,7 @@ func stop(t *testing.T, p *process) {
 }
 
 func TestDevOutage(t *testing.T) {
+	t.Parallel()
 	_, p, figures := startDev(t, nil, "--listen", "127.0.0.1:0", "--outage", "3s", "--rate", "40")
 	var offline, grown, drained bool
 	for f := range figures {

@@ -36,6 +36,7 @@ func (b *Box) Do(method, path, token, body string) (status int, answer string) {
 // A program in the venue publishes over HTTP: same rules, same journal, same
 // fan-out, same answer as from a socket.
 func TestHTTPPublishing(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{})
 	dashboard := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Kitchen, "k1", ""), Venue: Venue})
 	dashboard.ExpectAck(0, 20*time.Second)

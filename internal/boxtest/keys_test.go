@@ -16,6 +16,7 @@ import (
 // TestABoxWithoutASecret has its keys from an address alone: they rotate under it,
 // the address goes away, the box starts anew.
 func TestABoxWithoutASecret(t *testing.T) {
+	t.Parallel()
 	f, next := newForge(t), newForge(t)
 	one := func(f *forge, kid string) string {
 		return fmt.Sprintf(`{"kty":"EC","kid":%q,"crv":"P-256","x":%q,"y":%q}`, kid, f.mu["e1"]["x"], f.mu["e1"]["y"])

@@ -12,6 +12,7 @@ import (
 // TestHTTPLimits: what one address sends over HTTP is one budget with what it
 // sends over sockets, and is refused with the time left, never cut off.
 func TestHTTPLimits(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{Extra: "limits: {max_events_per_address: 8, rate_window: 1h}"})
 	manager := box.Token(event.Manager, "m1", "")
 	const menu = `{"event":"menu_updated","payload":{"reason":"PRICE_CHANGE"}}`

@@ -34,6 +34,7 @@ func killed(t *testing.T, times int, longest time.Duration, command func() *exec
 // TestListenKilled kills the reference back-end of the program while a box
 // sells. In its file each event is once, in order.
 func TestListenKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("kills a process twenty times")
 	}

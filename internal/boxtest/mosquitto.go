@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // MosquittoConfig says how a broker runs.
@@ -36,7 +38,7 @@ type Mosquitto struct {
 // skipped, or fails where CI is set.
 func StartMosquitto(t testing.TB, cfg MosquittoConfig) *Mosquitto {
 	t.Helper()
-	m := &Mosquitto{t: t, program: need(t, "mosquitto"), dir: t.TempDir(), port: cfg.Port, log: &output{}}
+	m := &Mosquitto{t: t, program: needs.Program(t, "mosquitto"), dir: t.TempDir(), port: cfg.Port, log: &output{}}
 	if m.port == 0 {
 		m.port = freePort(t)
 	}

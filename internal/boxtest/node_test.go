@@ -6,10 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // nodeBackend is the example of a back-end in Node that lies beside the
@@ -26,7 +30,7 @@ func newNodeBackend(t *testing.T, broker *Mosquitto) *nodeBackend {
 	dir := filepath.Join(RepositoryRoot(), "internal", "spec", "examples")
 	for _, module := range []string{"mqtt", "better-sqlite3/build/Release"} {
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", module)); err != nil {
-			skip(t, "the example of a back-end is not installed: run scripts/setup")
+			needs.Missing(t, "the example of a back-end is not installed: run scripts/setup")
 		}
 	}
 	n := &nodeBackend{t: t, dir: dir, file: filepath.Join(t.TempDir(), "backend.db"), broker: strings.Replace(broker.URL(), "tcp:", "mqtt:", 1), log: &output{}}
@@ -39,7 +43,7 @@ func newNodeBackend(t *testing.T, broker *Mosquitto) *nodeBackend {
 }
 
 func (n *nodeBackend) command(env ...string) *exec.Cmd {
-	cmd := exec.Command(need(n.t, "node"), "backend.mjs", n.broker, Venue, n.file)
+	cmd := exec.Command(needs.Program(n.t, "node"), "backend.mjs", n.broker, Venue, n.file)
 	cmd.Dir, cmd.Env = n.dir, append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	return cmd
@@ -59,7 +63,7 @@ func (n *nodeBackend) listen(env ...string) *process {
 func (n *nodeBackend) rows(query string, into any) {
 	n.t.Helper()
 	const ask = `import Database from "better-sqlite3"; console.log(JSON.stringify(new Database(process.argv[1], { readonly: true }).prepare(process.argv[2]).all()))`
-	cmd := exec.Command(need(n.t, "node"), "--input-type=module", "-e", ask, n.file, query)
+	cmd := exec.Command(needs.Program(n.t, "node"), "--input-type=module", "-e", ask, n.file, query)
 	cmd.Dir = n.dir
 	out, err := cmd.Output()
 	if err == nil {
@@ -73,6 +77,7 @@ func (n *nodeBackend) rows(query string, into any) {
 // TestNodeBackendKilled kills the example of a back-end while a box sells: each
 // event has its effect once, in order. Then it speaks to the box.
 func TestNodeBackendKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("kills a process again and again")
 	}
@@ -127,10 +132,11 @@ func TestNodeBackendKilled(t *testing.T) {
 
 // TestNodeBackendLanes has it take the live lane, see holes, refuse an event.
 func TestNodeBackendLanes(t *testing.T) {
+	t.Parallel()
 	broker := StartMosquitto(t, MosquittoConfig{})
 	n := newNodeBackend(t, broker)
 	n.listen("REFUSE=b9-4")
-	topic := venueTopics + "/boxes/b9"
+	topic := venueTopics + "/boxes/events-b9" // as a topic's end begins
 	acks := heardOn(t, broker, topic+"/acks")
 	send := func(lane string, seqs ...int) {
 		t.Helper()
@@ -178,4 +184,92 @@ func TestNodeBackendLanes(t *testing.T) {
 	if n.rows("SELECT sequence FROM early", &early); len(early) != 0 {
 		t.Errorf("early positions are kept: %v", early)
 	}
+}
+
+// TestNodeBackendAfterRestore brings a box back from a backup that is older than a
+// payment. The terminal, which had no answer, sends it again: the box does not
+// know it, so it comes at a new place, and the back-end knows its id.
+func TestNodeBackendAfterRestore(t *testing.T) {
+	t.Parallel()
+	broker := StartMosquitto(t, MosquittoConfig{})
+	n := newNodeBackend(t, broker)
+	n.listen()
+	box := StartBox(t, BoxConfig{Broker: broker.URL()})
+	sold := func(event string) {
+		t.Helper()
+		terminal := StartJS(t, ClientConfig{URL: box.URL(), Token: box.Token("CASHIER", "c1", "AVQD-1"), Venue: Venue, Terminal: "AVQD-1"})
+		terminal.ExpectEvent("authentication_success", 30*time.Second)
+		ack := terminal.EmitAck(event, map[string]any{
+			"venueId": Venue, "paymentId": "p1", "amount": "120.50", "currency": "MXN", "idempotencyKey": "key-payment-1",
+		}, 10*time.Second)
+		if !strings.Contains(string(ack), `"durability":"stored"`) || strings.Contains(string(ack), `"duplicate":true`) {
+			t.Fatalf("ack of %s: %s", event, ack)
+		}
+		terminal.Kill()
+	}
+	type effect struct{ Epoch, ID, Type string }
+	effects := func(wanted int) (list []effect) {
+		t.Helper()
+		Eventually(t, time.Minute, "the cloud has everything", func() bool { return box.Status().Journal.Backlog.Events == 0 })
+		n.rows("SELECT epoch, id, type FROM effect WHERE id = 'key-payment-1' ORDER BY n", &list)
+		if len(list) != wanted {
+			t.Fatalf("effects of the payment: %+v, not %d", list, wanted)
+		}
+		return list
+	}
+	sold("payment_initiated")
+	effects(1)
+	file := filepath.Join(t.TempDir(), "box.tar")
+	if _, errs, code := box.Command("backup", "--config", box.Config(), file); code != 0 {
+		t.Fatal(errs)
+	}
+	sold("payment_completed") // one key for all that happens to a payment
+	before := effects(2)
+	box.Stop()
+	if _, errs, code := box.Command("restore", file, "--force"); code != 0 {
+		t.Fatal(errs)
+	}
+	box.Start()
+	sold("payment_completed")
+	if after := effects(2); !slices.Equal(after, before) {
+		t.Errorf("%+v became %+v", before, after)
+	}
+	var positions []struct{ Through int }
+	if n.rows("SELECT through FROM position", &positions); len(positions) != 2 {
+		t.Errorf("positions %v: the payment did not come in a new epoch", positions)
+	}
+}
+
+// TestNodeBackendSpeaks has it speak to the tables of a venue, ask a box, and
+// revoke the tokens of a terminal.
+func TestNodeBackendSpeaks(t *testing.T) {
+	t.Parallel()
+	broker := StartMosquitto(t, MosquittoConfig{})
+	n := newNodeBackend(t, broker)
+	box := StartBox(t, BoxConfig{Broker: broker.URL()})
+	Eventually(t, 20*time.Second, "uplink online", func() bool { return box.Status().Uplink.State == "online" })
+	near, far := startDashboard(t, box, box.URL()), startDashboard(t, box, box.URL())
+	near.EmitAck("join_room", map[string]any{"roomType": "table", "venueId": Venue, "tableId": "t1"}, 10*time.Second)
+	stolen := startTerminal(t, box, "AVQD-9")
+
+	cmd, said := n.command(`ALERT={"level":"info","title":"Mesa 1","message":"Pide la cuenta"}`, `TARGET={"tables":["t1"]}`,
+		"COMMAND=b1 status.report", `CONFIG={"version":1,"venueStatus":"ACTIVE","revoked":[{"device":"AVQD-9"}]}`), &output{}
+	cmd.Stdout = said
+	start(t, cmd)
+	near.ExpectEvent("system_alert", 20*time.Second)
+	Eventually(t, 20*time.Second, "the answer to the command", func() bool {
+		return strings.Contains(said.String(), `"status":"done"`)
+	})
+	stolen.Expect("connect_error", 30*time.Second)
+	if far.EmitAck("join_room", map[string]any{"roomType": "venue", "venueId": Venue}, 10*time.Second); len(far.Events("system_alert")) > 0 {
+		t.Error("another table is told")
+	}
+}
+
+// startTerminal starts the client of a terminal and waits until it is in.
+func startTerminal(t *testing.T, box *Box, serial string) *Client {
+	t.Helper()
+	c := StartJava(t, ClientConfig{URL: box.URL(), Token: box.Token(event.Cashier, "c9", serial), Venue: Venue, Terminal: serial})
+	c.ExpectAck(0, 30*time.Second)
+	return c
 }

@@ -19,6 +19,7 @@ import (
 // and (source, epoch, sequence) together, must end with exactly what the
 // terminals were told is safe: once each, in the order of the box.
 func TestOutageAndPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, confirm string
 		wipe          bool
@@ -28,6 +29,7 @@ func TestOutageAndPowerCut(t *testing.T) {
 		{"broker lost its store", "backend", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			events := 10_000
 			if testing.Short() {
 				events = 1_000

@@ -13,6 +13,7 @@ import (
 // it missed comes slowly, and what happens meanwhile comes behind it, slowly
 // too: nowhere are there more at once than it holds.
 func TestReplayPace(t *testing.T) {
+	t.Parallel()
 	const missed, meanwhile = 60, 25
 	box := StartBox(t, BoxConfig{})
 	wifi := StartWifi(t, box.Addr())

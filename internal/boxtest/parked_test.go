@@ -19,6 +19,7 @@ import (
 // sent again, one edited, one dropped. What is about the same order waits, the
 // rest does not, over a kill of the box.
 func TestParkedThroughTheCommandLine(t *testing.T) {
+	t.Parallel()
 	broker := StartMosquitto(t, MosquittoConfig{})
 	box := StartBox(t, BoxConfig{Broker: broker.URL()})
 	dir := t.TempDir()
@@ -57,6 +58,9 @@ func TestParkedThroughTheCommandLine(t *testing.T) {
 	if n := strings.Count(list, "refused: "); n != 3 || !strings.Contains(list, fmt.Sprintf("waits for %d", refused["retried"])) {
 		t.Fatalf("parked:\n%s", list)
 	}
+	if all := events("list"); strings.Count(all, "✗") != 4 || strings.Count(all, "✓") != 4 {
+		t.Errorf("what is parked is not with the cloud:\n%s", all)
+	}
 	if st := box.Status().Uplink; st.Parked != 4 {
 		t.Errorf("status says %d parked", st.Parked)
 	}
@@ -87,6 +91,19 @@ func TestParkedThroughTheCommandLine(t *testing.T) {
 		lines := strings.Split(record, "\n")
 		if i >= len(lines) || !strings.Contains(lines[i], want) || !strings.Contains(lines[i], `"by":"hand"`) {
 			t.Errorf("the record misses %s:\n%s", want, record)
+		}
+	}
+
+	// Nothing that was not confirmed has a tick.
+	for name, want := range map[string]string{"dropped": "dropped by an operator", "retried": "sent again from another place"} {
+		if said := events("show", fmt.Sprint(refused[name])); !strings.Contains(said, want) {
+			t.Errorf("of %s it says:\n%s", name, said)
+		}
+	}
+	all := events("list")
+	for name, mark := range map[string]string{"dropped": "✗", "retried": "↷", "edited": "↷"} {
+		if want := fmt.Sprintf(" %d %s ", refused[name], mark); !strings.Contains(all, want) {
+			t.Errorf("no %q in:\n%s", want, all)
 		}
 	}
 
@@ -159,6 +176,7 @@ func decide(t *testing.T, box *Box, args ...string) string {
 // that takes 20 kB: an event that is larger is parked, the rest gets on, and an
 // operator makes it smaller.
 func TestTooLargeForTheBroker(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes six links, or as many silences")
 	}
@@ -167,6 +185,7 @@ func TestTooLargeForTheBroker(t *testing.T) {
 		"the broker lets it fall":  {"message_size_limit 20000"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			broker := StartMosquitto(t, MosquittoConfig{Extra: limit})
 			box := StartBox(t, BoxConfig{Broker: broker.URL()})
 			file := filepath.Join(t.TempDir(), "ledger.db")

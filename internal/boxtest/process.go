@@ -13,31 +13,6 @@ import (
 	"time"
 )
 
-// need returns the path of a program, or skips the test with the reason; where
-// CI is set, nothing may be missing and the test fails.
-func need(t testing.TB, program string) string {
-	t.Helper()
-	if path, err := exec.LookPath(program); err == nil {
-		return path
-	}
-	// Daemons live where not everybody's PATH leads.
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
-		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
-			return path
-		}
-	}
-	skip(t, program+" is not installed: run scripts/setup")
-	return ""
-}
-
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s (CI skips nothing)", why)
-	}
-	t.Skip("SKIPPED: " + why)
-}
-
 // clientDir returns the folder of a client, wherever the test runs.
 func clientDir(name string) string {
 	_, file, _, _ := runtime.Caller(0)

@@ -79,6 +79,7 @@ func startDashboard(t *testing.T, box *Box, url string) *Client {
 
 // A box that dies or is replaced gives its clients back what they had.
 func TestRecoveryOverRestarts(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{})
 	wifi := StartWifi(t, box.Addr())
 	c := startDashboard(t, box, wifi.URL())
@@ -119,6 +120,7 @@ func TestRecoveryOverRestarts(t *testing.T) {
 
 // More is missed than any buffer holds, while others hear it live.
 func TestRecoveryOfThousands(t *testing.T) {
+	t.Parallel()
 	n := 12_000
 	if testing.Short() {
 		n = 2_000
@@ -149,6 +151,7 @@ func TestRecoveryOfThousands(t *testing.T) {
 // in order, the latest state alone where that is what counts, and in bursts that
 // its application holds.
 func TestReplayToTheTerminal(t *testing.T) {
+	t.Parallel()
 	box := StartBox(t, BoxConfig{Env: []string{"AVOQADO_EDGE_LAN_PING_INTERVAL=1s"}})
 	wifi := StartWifi(t, box.Addr())
 	terminal := StartJava(t, ClientConfig{

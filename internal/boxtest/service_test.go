@@ -54,6 +54,7 @@ func (m *manager) hear(word string, within time.Duration) (message string, ok bo
 // of its time apart with a sentence for `systemctl status`, reads its
 // configuration on SIGHUP without ending, and says that it stops.
 func TestServiceManager(t *testing.T) {
+	t.Parallel()
 	m := newManager(t)
 	box := StartBox(t, BoxConfig{Env: []string{"NOTIFY_SOCKET=" + m.path, "WATCHDOG_USEC=3000000"}})
 	if said, ok := m.hear("READY=1", 30*time.Second); !ok || !strings.Contains(said, "STATUS=0 clients, no cloud") {

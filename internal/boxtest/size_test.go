@@ -10,6 +10,7 @@ import (
 // names, and then the linker keeps every exported method of every type: a third
 // of the program. Who imports a template package (cobra does) must not run it.
 func TestLinkerDropsWhatNobodyCalls(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("go", "tool", "nm", Binary(t)).Output()
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 // TestTheAnswerOfATerminal: what the document has a terminal answer to a charge
 // is what the box waits for.
 func TestTheAnswerOfATerminal(t *testing.T) {
+	t.Parallel()
 	s, err := spec.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 // TestLiveLaneIsAsDescribed has a box with a backlog for a slow back-end send an
 // event early, and holds the message against the document.
 func TestLiveLaneIsAsDescribed(t *testing.T) {
+	t.Parallel()
 	s, err := spec.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +69,7 @@ func TestLiveLaneIsAsDescribed(t *testing.T) {
 // TestTelemetryIsAsDescribed holds what a real box tells of itself against the
 // document.
 func TestTelemetryIsAsDescribed(t *testing.T) {
+	t.Parallel()
 	s, err := spec.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -86,6 +86,7 @@ type described struct {
 // broadcasts through a broker, events of clients through sockets. What the box
 // then says, to clients, in acks and to the cloud, is as the document has it.
 func TestEveryExampleIsTrue(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("needs a whole box")
 	}

@@ -1,7 +1,9 @@
 package boxtest
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -9,13 +11,15 @@ import (
 // Wifi stands between clients and a box, and can fail in the ways a radio link
 // does. Its methods may be called concurrently.
 type Wifi struct {
-	listener net.Listener
-	target   string
+	listener  net.Listener
+	accepting sync.WaitGroup
+	relays    sync.WaitGroup
 
-	mu    sync.Mutex // guards below
-	held  bool
-	links map[*wifiLink]struct{}
-	group sync.WaitGroup
+	mu     sync.Mutex // guards below
+	target string
+	held   bool
+	muted  bool
+	links  map[*wifiLink]struct{}
 }
 
 type wifiLink struct {
@@ -33,11 +37,12 @@ func StartWifi(t testing.TB, target string) *Wifi {
 		t.Fatalf("listen: %v", err)
 	}
 	w := &Wifi{listener: l, target: target, links: make(map[*wifiLink]struct{})}
-	w.group.Go(w.accept)
+	w.accepting.Go(w.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
+		w.accepting.Wait() // no link comes after these
 		w.each(func(k *wifiLink) { k.thaw(); k.close() })
-		w.group.Wait()
+		w.relays.Wait()
 	})
 	return w
 }
@@ -66,6 +71,20 @@ func (w *Wifi) Lose() {
 	})
 }
 
+// Mute loses all that the box says until it is called with false; the box still
+// hears its clients.
+func (w *Wifi) Mute(muted bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.muted = muted
+}
+
+func (w *Wifi) mutes() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.muted
+}
+
 // Hold refuses new connections until it is called with false.
 func (w *Wifi) Hold(held bool) {
 	w.mu.Lock()
@@ -73,16 +92,27 @@ func (w *Wifi) Hold(held bool) {
 	w.held = held
 }
 
-func (w *Wifi) holds() bool {
+// Move relays new connections to another address: the box has moved, and its
+// clients found it.
+func (w *Wifi) Move(target string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.held
+	w.target = target
 }
 
-func (w *Wifi) each(f func(*wifiLink)) {
+// leads returns where, and whether nobody gets there now.
+func (w *Wifi) leads() (target string, held bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for k := range w.links {
+	return w.target, w.held
+}
+
+// each acts on the links of now, without the lock: a link takes it under its own.
+func (w *Wifi) each(f func(*wifiLink)) {
+	w.mu.Lock()
+	links := slices.Collect(maps.Keys(w.links))
+	w.mu.Unlock()
+	for _, k := range links {
 		f(k)
 	}
 }
@@ -93,11 +123,12 @@ func (w *Wifi) accept() {
 		if err != nil {
 			return
 		}
-		if w.holds() {
+		target, held := w.leads()
+		if held {
 			_ = c.Close()
 			continue
 		}
-		b, err := net.Dial("tcp", w.target)
+		b, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = c.Close() // the box is down
 			continue
@@ -106,9 +137,9 @@ func (w *Wifi) accept() {
 		w.mu.Lock()
 		w.links[k] = struct{}{}
 		w.mu.Unlock()
-		w.group.Go(func() { k.relay(k.box, k.client) })
-		w.group.Go(func() {
-			k.relay(k.client, k.box)
+		w.relays.Go(func() { k.relay(k.box, k.client, func() bool { return false }) })
+		w.relays.Go(func() {
+			k.relay(k.client, k.box, w.mutes)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			delete(w.links, k)
@@ -117,13 +148,13 @@ func (w *Wifi) accept() {
 }
 
 // relay copies until either side ends, which it then tells the other, unless
-// the link was lost.
-func (k *wifiLink) relay(to, from *net.TCPConn) {
+// the link was lost. What is read while it is lossy goes nowhere.
+func (k *wifiLink) relay(to, from *net.TCPConn, lossy func() bool) {
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
 		k.mu.Lock()
-		if n > 0 && err == nil {
+		if n > 0 && err == nil && !lossy() {
 			_, err = to.Write(b[:n])
 		}
 		k.mu.Unlock()

@@ -6,12 +6,18 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+
+	edge "github.com/avoqado/avoqado-edge"
 )
 
 // The paths that [Handler] serves.
 const (
 	DocumentPath = "/asyncapi.yaml"
 	PagePath     = "/docs"
+	// The pages of the repository for developers, as text: the venue may have no
+	// internet. What they link to is in the repository alone.
+	TerminalsPath = "/docs/TERMINALS.md"
+	BackendPath   = "/docs/BACKEND.md"
 )
 
 // page is what is served at one path.
@@ -57,6 +63,9 @@ func render(version string) (map[string]page, error) {
 	return map[string]page{
 		DocumentPath: tagged(s.Document(version), "application/yaml; charset=utf-8"),
 		PagePath:     tagged(s.Page(version), "text/html; charset=utf-8"),
+
+		TerminalsPath: tagged(edge.Terminals, "text/plain; charset=utf-8"),
+		BackendPath:   tagged(edge.Backend, "text/plain; charset=utf-8"),
 	}, nil
 }
 

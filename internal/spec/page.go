@@ -49,8 +49,8 @@ func (s *Spec) Page(version string) []byte {
 </head>
 <body>
 <h1>Avoqado Edge: events</h1>
-<p>Version %s. The same for programs, with JSON Schemas: <a href="/asyncapi.yaml">asyncapi.yaml</a> (AsyncAPI 3.0).</p>
-`, version)
+<p>Version %s. The same for programs, with JSON Schemas: <a href="/asyncapi.yaml">asyncapi.yaml</a> (AsyncAPI 3.0). How to build on it, in code to copy: <a href="%s">a terminal or a dashboard</a> (Kotlin, JavaScript), <a href="%s">a back-end</a> (Node).</p>
+`, version, TerminalsPath, BackendPath)
 	for _, promise := range s.words.Promises {
 		p.add("<h2>%s</h2>\n<p>%s</p>\n", promise.Title, promise.Text)
 	}

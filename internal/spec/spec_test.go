@@ -214,6 +214,7 @@ func TestHandler(t *testing.T) {
 	}
 	for path, contentType := range map[string]string{
 		spec.DocumentPath: "application/yaml; charset=utf-8", spec.PagePath: "text/html; charset=utf-8",
+		spec.TerminalsPath: "text/plain; charset=utf-8", spec.BackendPath: "text/plain; charset=utf-8",
 	} {
 		first := ask(path, "")
 		tag := first.Header().Get("ETag")

@@ -3,7 +3,9 @@
 //
 //   node browser.mjs CHROMIUM SHOTS
 //
-// SHOTS is the folder for pictures. Answers are {"value":…,"ms":…} or {"error":…}.
+// SHOTS is the folder for pictures. The browser believes what the certificate
+// store in its HOME does (.pki/nssdb), and nothing else; .local names lead to
+// this machine, as mDNS would have them. Answers are {"value":…,"ms":…} or {"error":…}.
 
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
@@ -13,7 +15,7 @@ import { chromium } from "playwright-core";
 
 const [executablePath, shots] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--host-resolver-rules=MAP *.local 127.0.0.1"] });
 
 let page;
 let home;
@@ -23,7 +25,7 @@ const does = {
   // open begins anew, as another person with another device.
   async open({ url, locale = "es-MX", scheme = "light", width = 1280, height = 800 }) {
     await page?.context().close();
-    home = new URL(url).origin;
+    home = new URL(url).host;
     faults = [];
     const context = await browser.newContext({ locale, colorScheme: scheme, viewport: { width, height }, reducedMotion: "reduce", timezoneId: "America/Mexico_City" });
     page = await context.newPage();
@@ -35,7 +37,7 @@ const does = {
     });
     page.on("request", (r) => {
       const u = new URL(r.url());
-      if (u.protocol !== "data:" && u.host !== new URL(home).host) faults.push("external: " + r.url());
+      if (u.protocol !== "data:" && u.host !== home) faults.push("external: " + r.url());
     });
     await page.goto(url);
   },
@@ -55,7 +57,16 @@ const does = {
   eval: ({ text }) => page.evaluate(text),
   focus: () => page.evaluate(() => document.activeElement?.innerText || document.activeElement?.id || document.activeElement?.tagName),
   async shot({ name }) {
+    // In a window as high as the page, so that what sticks to its edge is there.
+    const { width, height } = page.viewportSize();
+    await page.setViewportSize({ width, height: Math.max(height, await page.evaluate(() => document.documentElement.scrollHeight)) });
     await page.screenshot({ path: join(shots, name + ".png"), fullPage: true });
+    await page.setViewportSize({ width, height });
+  },
+  // pages is how many sheets of paper the page takes as it would be printed.
+  async pages() {
+    const pdf = await page.pdf({ preferCSSPageSize: true, printBackground: true });
+    return pdf.toString("latin1").match(/\/Type\s*\/Page\b/g).length;
   },
   // wide is by how much the page is wider than the window, in pixels.
   wide: () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),

@@ -13,9 +13,7 @@
 // byte: name and payload, or the answer. Id 0 is the ack of join_room.
 //
 // Does:  {"emit":NAME,"payload":…,"ack":true,"id":1,"timeout":5000}
-//        {"disconnect":true}   {"connect":true}   {"drop":true}   {"exit":true}
-// "drop" cuts the transport, as a lost network would; the client reconnects by
-// itself. "disconnect" says goodbye and stays away until "connect".
+// It ends when stdin does.
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
@@ -69,10 +67,6 @@ createInterface({ input: process.stdin })
     const command = JSON.parse(line);
     if (command.emit && command.ack) emit(command.emit, command.payload, command.id, command.timeout);
     else if (command.emit) socket.emit(command.emit, command.payload);
-    else if (command.drop) socket.io.engine.close();
-    else if (command.disconnect) socket.disconnect();
-    else if (command.connect) socket.connect();
-    else if (command.exit) process.exit(0);
   })
   .on("close", () => process.exit(0)); // the test is gone, and so are we
 

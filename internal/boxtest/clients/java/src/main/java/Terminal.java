@@ -74,7 +74,7 @@ public final class Terminal {
         Terminal terminal = new Terminal(args[0], args[1], args[2], args[3], args.length > 4 ? args[4] : "");
         terminal.socket.connect();
         terminal.obey(new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)));
-        System.exit(0); // also when stdin closes: the test is gone, and so are we
+        System.exit(0); // the test is gone, and so are we
     }
 
     private void obey(BufferedReader commands) throws IOException, JSONException {
@@ -85,12 +85,6 @@ public final class Terminal {
                         command.optLong("timeout", ACK_TIMEOUT_MS));
             } else if (command.has("emit")) {
                 socket.emit(command.getString("emit"), command.opt("payload"));
-            } else if (command.optBoolean("disconnect")) {
-                socket.disconnect();
-            } else if (command.optBoolean("connect")) {
-                socket.connect();
-            } else if (command.optBoolean("exit")) {
-                return;
             }
         }
     }
