@@ -1,26 +1,16 @@
 # Everything one does with this repository. Logic of more than three lines
 # lives in scripts/.
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
-DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
-CONFIG  ?= avoqado-edge.yaml
-ARGS    ?=
-
-# No C: one static binary per target. No paths of the building machine in it.
-INFO    = github.com/avoqado/avoqado-edge/internal/buildinfo
-GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-	-ldflags '-s -w -X $(INFO).version=$(VERSION) -X $(INFO).commit=$(COMMIT) -X $(INFO).date=$(DATE)'
-CMD     = ./cmd/avoqado-edge
-TARGETS = linux/arm/6 linux/arm/7 linux/arm64 linux/amd64
+CONFIG ?= avoqado-edge.yaml
+ARGS   ?=
 
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build bin/avoqado-edge for this machine
-	$(GOBUILD) -o bin/avoqado-edge $(CMD)
+build: ## Build bin/avoqado-edge for this machine (VERSION=1.2.3 is what it says of itself)
+	scripts/cross-build --here
 
 .PHONY: run
 run: build ## Run the box with CONFIG=file (default avoqado-edge.yaml; make one with: bin/avoqado-edge config init)
@@ -28,7 +18,7 @@ run: build ## Run the box with CONFIG=file (default avoqado-edge.yaml; make one 
 
 .PHONY: dev
 dev: ## Run a whole venue on this machine: box, broker, back-end stand-in, clients (ARGS="--outage 30s")
-	go run $(CMD) dev $(ARGS)
+	go run ./cmd/avoqado-edge dev $(ARGS)
 
 .PHONY: setup
 setup: ## Install what the tests need and this machine lacks (brokers, JDK, npm client)
@@ -36,12 +26,12 @@ setup: ## Install what the tests need and this machine lacks (brokers, JDK, npm 
 
 .PHONY: test
 test: ## Run all tests, with real brokers and clients; sets the machine up first
-	scripts/setup --browser && go test -timeout 20m ./...
+	scripts/setup --browser && go test -p 4 -parallel 8 -timeout 20m ./...
 	AVOQADO_LAN_TRANSPORT=library go test -short -timeout 5m ./internal/lan
 
 .PHONY: test-race
 test-race: ## Run the tests under the race detector, without the slow ones
-	scripts/setup --race --browser && CGO_ENABLED=1 go test -race -short -timeout 20m ./...
+	scripts/setup --race --browser && CGO_ENABLED=1 go test -race -short -p 4 -parallel 8 -timeout 20m ./...
 
 .PHONY: cover
 cover: ## Run the quick tests and show what they cover (coverage.html)
@@ -70,12 +60,16 @@ bench-lan: build $(peer)/node_modules/.package-lock.json ## Measure the LAN besi
 bench-uplink: build ## Measure how a backlog drains beside a Mosquitto bridge (ARGS="-quick", "-big"; about twenty minutes)
 	go build -trimpath -o bin/bench-uplink ./scripts/benchuplink && bin/bench-uplink -dir bin $(ARGS)
 
+.PHONY: bench-discover
+bench-discover: build ## Measure how long a terminal looks for its box on many networks; as root (ARGS="-quick"; about fifteen minutes)
+	go build -trimpath -o bin/bench-discover ./scripts/benchdiscover && bin/bench-discover -dir bin $(ARGS)
+
 .PHONY: bench-go
 bench-go: ## Run the benchmarks in the packages (BENCH=pattern)
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
 .PHONY: mutants
-mutants: ## Break the journal in one place at a time: some test must notice each (ARGS="-run cursor")
+mutants: ## Break the journal and the guards in one place at a time: some test must notice each (ARGS="-run ^lease:")
 	go run ./scripts/mutants $(ARGS)
 
 .PHONY: fmt
@@ -95,7 +89,8 @@ vuln: ## Look for known vulnerabilities; needs the Go vulnerability database, wh
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
 .PHONY: cross
-cross: vet-arm $(addprefix dist/,$(TARGETS)) ## Build for every supported machine into dist/: arm 6, arm 7, arm64, amd64
+cross: vet-arm vet-other ## Build for every machine into dist/: Linux on arm 6, arm 7, arm64, amd64; Windows, macOS
+	scripts/cross-build
 
 # The binary is not all there is: tests and tools must compile where an int has
 # 32 bits, too.
@@ -103,11 +98,9 @@ cross: vet-arm $(addprefix dist/,$(TARGETS)) ## Build for every supported machin
 vet-arm:
 	GOOS=linux GOARCH=arm CGO_ENABLED=0 go vet ./...
 
-# dist/linux/arm/6 is GOOS/GOARCH/GOARM.
-.PHONY: $(addprefix dist/,$(TARGETS))
-$(addprefix dist/,$(TARGETS)): dist/%:
-	GOOS=$(word 1,$(subst /, ,$*)) GOARCH=$(word 2,$(subst /, ,$*)) GOARM=$(word 3,$(subst /, ,$*)) \
-		$(GOBUILD) -o $@/avoqado-edge $(CMD)
+.PHONY: vet-other
+vet-other:
+	scripts/vet-other windows/amd64 && scripts/vet-other darwin/arm64
 
 .PHONY: deb
 deb: ## Build the .deb for amd64, arm64 and armhf (every Raspberry Pi) into dist/
@@ -136,4 +129,4 @@ check: ## Run all that CI runs
 .PHONY: clean
 clean: ## Remove what make built; go's own cache stays
 	rm -rf bin dist .tools coverage.out coverage.html
-	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules internal/boxtest/clients/browser/node_modules internal/boxtest/shots internal/boxtest/clients/asyncapi/node_modules internal/spec/examples/node_modules $(peer)/node_modules
+	rm -rf internal/boxtest/clients/java/target internal/boxtest/clients/js/node_modules internal/boxtest/clients/browser/node_modules internal/boxtest/shots internal/boxtest/clients/asyncapi/node_modules internal/spec/examples/node_modules internal/spec/examples/kotlin/target $(peer)/node_modules

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/avoqado/avoqado-edge/internal/boxtest"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 const (
@@ -51,9 +53,7 @@ func topics() []string {
 // and hear what the contract gives it, and nothing else.
 func TestMosquittoACL(t *testing.T) {
 	for _, program := range []string{"mosquitto", "mosquitto_pub", "mosquitto_sub", "stdbuf"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("SKIPPED: %s is not installed (Debian: mosquitto mosquitto-clients)", program)
-		}
+		needs.Program(t, program)
 	}
 	sample, err := os.ReadFile("mosquitto.acl")
 	if err != nil {

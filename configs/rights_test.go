@@ -15,6 +15,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/cloud"
 	"github.com/avoqado/avoqado-edge/internal/event"
+	"github.com/avoqado/avoqado-edge/internal/testpart"
 	"github.com/avoqado/avoqado-edge/internal/uplink/brokers"
 )
 
@@ -54,7 +55,7 @@ func TestRabbitMQRights(t *testing.T) {
 		missing := slices.DeleteFunc(everywhere(fromBox()), func(topic string) bool {
 			return !slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasSuffix(topic, kind) })
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), brokers.Patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testpart.Patience)
 		err := brokers.EachAMQP(ctx, m.AMQP(brokers.Backend), queue, func(topic string, _ []byte) bool {
 			got = append(got, topic)
 			missing = slices.DeleteFunc(missing, func(m string) bool { return m == topic })
@@ -86,7 +87,7 @@ func TestNATSRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(brokers.Patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testpart.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fmt.Fprintf(conn, "CONNECT {\"user\":%q,\"pass\":%q}\r\nPING\r\n", brokers.Box, brokers.Password); err != nil {
@@ -122,7 +123,7 @@ func client(a cloud.Access, id string, receive mqtt.MessageHandler) (mqtt.Client
 }
 
 func answered(token mqtt.Token) error {
-	if !token.WaitTimeout(brokers.Patience) {
+	if !token.WaitTimeout(testpart.Patience) {
 		return errors.New("no answer")
 	}
 	return token.Error()
@@ -164,7 +165,7 @@ func written(t *testing.T, access func(string) cloud.Access, user string) []stri
 		t.Fatal(err)
 	}
 	var allowed []string
-	for deadline := time.After(brokers.Patience); ; {
+	for deadline := time.After(testpart.Patience); ; {
 		select {
 		case topic := <-reached:
 			if topic == "test/done" {
@@ -204,7 +205,7 @@ func heard(t *testing.T, access func(string) cloud.Access, user, id string) []st
 				select {
 				case <-got:
 					allowed = append(allowed, topic)
-				case <-time.After(brokers.Patience):
+				case <-time.After(testpart.Patience):
 					t.Errorf("%s may subscribe to %s, and hears nothing", user, topic)
 				}
 			}

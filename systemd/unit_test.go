@@ -5,23 +5,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/avoqado/avoqado-edge/systemd"
+
+	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
 // analyze runs systemd-analyze, which needs no running systemd.
 func analyze(t *testing.T, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("systemd-analyze is not there (CI skips nothing)")
-		}
-		t.Skip("SKIPPED: systemd-analyze is not there: run scripts/setup")
-	}
-	out, err := exec.Command(path, args...).CombinedOutput()
+	out, err := exec.Command(needs.Program(t, "systemd-analyze"), args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("systemd-analyze %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -69,6 +65,23 @@ func TestNoTrailingComments(t *testing.T) {
 	for line := range strings.Lines(string(systemd.Unit)) {
 		if !strings.HasPrefix(line, "#") && strings.Contains(line, "#") {
 			t.Errorf("a comment behind a value: %s", line)
+		}
+	}
+}
+
+// TestPageNamesTheSecrets: the page of the unit lists every file that it hands over.
+func TestPageNamesTheSecrets(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^LoadCredential=(\w+):/etc/avoqado-edge/(\w+)$`).FindAllSubmatch(systemd.Unit, -1)
+	if len(found) < 5 {
+		t.Fatalf("%d secrets in the unit", len(found))
+	}
+	for _, m := range found {
+		if !bytes.Equal(m[1], m[2]) || !bytes.Contains(page, []byte("`"+string(m[2])+"`")) && !bytes.Contains(page, []byte("/"+string(m[2])+"`")) {
+			t.Errorf("README.md does not name %s", m[2])
 		}
 	}
 }
