@@ -36,6 +36,10 @@ type ears struct {
 func listen(t *testing.T) *ears {
 	t.Helper()
 	run(t, "ip", "link", "set", "lo", "up")
+	// As the kernel makes it, the address is of scope host: where no other
+	// interface has one, what is multicast comes from 0.0.0.0, and nobody answers.
+	run(t, "ip", "address", "delete", "127.0.0.1/8", "dev", "lo")
+	run(t, "ip", "address", "add", "127.0.0.1/8", "dev", "lo", "scope", "global")
 	lo, err := net.InterfaceByName("lo")
 	if err != nil {
 		t.Fatal(err)
