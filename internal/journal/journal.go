@@ -472,3 +472,8 @@ func (j *Journal) All(space string) (map[string][]byte, error) {
 	}
 	return entries, nil
 }
+
+// Damaged returns the keys of a space whose entries could not be read when the
+// journal was opened, and are gone from it: who has another source for them may
+// put them anew. The next open does not know of them. Safe concurrently.
+func (j *Journal) Damaged(space string) (keys []string) { return j.meta.unread[space] }

@@ -53,7 +53,9 @@ type meta struct {
 	newest  event.Seq
 	cursors map[string]event.Seq
 
-	damaged map[string]error // cursors that could not be read at open
+	// What could not be read at open. Nothing changes it after that.
+	damaged map[string]error    // cursors
+	unread  map[string][]string // keys of entries, by space
 }
 
 // createMeta makes the file of a new journal; see createSegment for the order.
@@ -232,14 +234,17 @@ func eachSpace(tx *bolt.Tx, fn func(name []byte, b *bolt.Bucket) error, lost fun
 	})
 }
 
-// lostState says what of the state cannot be read.
+// lostState says what of the state cannot be read, and remembers the keys of it.
 func (m *meta) lostState() (lost []error) {
 	note := func(name []byte, err error) { lost = append(lost, fmt.Errorf("%s: %w", name, err)) }
+	m.unread = map[string][]string{}
 	err := m.file.view(func(tx *bolt.Tx) error {
 		return eachSpace(tx, func(name []byte, b *bolt.Bucket) error {
 			return b.ForEach(func(key, stored []byte) error {
 				if _, err := checkSum(key, stored); err != nil {
 					note(name, err)
+					space := string(bytes.TrimPrefix(name, []byte(statePrefix)))
+					m.unread[space] = append(m.unread[space], string(key))
 				}
 				return nil
 			})

@@ -172,6 +172,8 @@ func (m *memory) All(space string) (map[string][]byte, error) {
 	return maps.Clone(m.spaces[space]), nil
 }
 
+func (m *memory) Damaged(string) []string { return nil }
+
 // appender is what tests need of a journal to put events into it.
 type appender interface {
 	Append(ctx context.Context, e *event.Event) (event.Receipt, error)

@@ -173,16 +173,16 @@ func (p *parking) park(e *event.Event, reason string, behind event.Seq) error {
 		return fmt.Errorf("%w: %d events", errParkedFull, len(p.list))
 	}
 	entry := &Parked{Event: *e, At: now(), Reason: reason, Behind: behind}
-	raw, err := json.Marshal(entry)
-	if err != nil {
-		return fmt.Errorf("encode parked event: %w", err)
+	put := map[string][]byte{}
+	if err := encodeParked(put, entry); err != nil {
+		return err
 	}
 	if behind > 0 {
 		if err := p.neverSent(e.Seq); err != nil {
 			return err
 		}
 	}
-	if err := p.notes.Put(ParkedSpace, map[string][]byte{parkedKey(e.Seq): raw}); err != nil {
+	if err := p.notes.Put(ParkedSpace, put); err != nil {
 		return fmt.Errorf("%w: park event: %w", errJournal, err)
 	}
 	p.list[e.Seq] = entry
@@ -199,6 +199,15 @@ func (p *parking) neverSent(s event.Seq) error {
 		return fmt.Errorf("%w: park event: %w", errJournal, err)
 	}
 	p.lastHeld = s
+	return nil
+}
+
+func encodeParked(put map[string][]byte, e *Parked) error {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode parked event: %w", err)
+	}
+	put[parkedKey(e.Event.Seq)] = raw
 	return nil
 }
 
@@ -379,11 +388,9 @@ func (u *Uplink) Settle(ctx context.Context, seq event.Seq, d Decision, payload 
 		}
 		if other := p.heldBy(&e.Event, seq); other > 0 {
 			e.Behind = other // it waits for another one too
-			raw, err := json.Marshal(e)
-			if err != nil {
-				return Settled{}, fmt.Errorf("encode parked event: %w", err)
+			if err := encodeParked(gone, &e); err != nil {
+				return Settled{}, err
 			}
-			gone[parkedKey(e.Event.Seq)] = raw
 			continue
 		}
 		if _, err := u.appendAgain(ctx, e.Event); err != nil {

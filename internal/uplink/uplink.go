@@ -54,6 +54,9 @@ type Notes interface {
 
 	// All returns every entry of a space; an unknown space is empty.
 	All(space string) (map[string][]byte, error)
+
+	// Damaged returns the keys of a space whose entries the disk has spoilt.
+	Damaged(space string) []string
 }
 
 // Uplink is the box's side of the MQTT contract.
@@ -145,9 +148,13 @@ func New(cfg Config, journal Journal, marks Marks, notes Notes, box Box, log *sl
 		returns: returns{pause: backoff{min: cfg.RetryMin, max: cfg.RetryMax}, scatter: min(scatter, cfg.RetryMax/4)},
 		nudge:   make(chan struct{}, 1), live: make(chan early), opened: make(chan struct{}, 1), refused: make(map[string][sha256.Size]byte),
 		status: Status{
-			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor, Parked: parking.count(),
+			State: Offline, Since: time.Now().UTC(), Confirm: cfg.Confirm, Synced: s.cursor,
 		},
 	}
+	if err := u.reclaim(); err != nil {
+		return nil, err
+	}
+	u.status.Parked = parking.count()
 	u.dialer = newDialer(&u.cfg, box.Now)
 	if err := u.recallLinks(); err != nil {
 		return nil, err
