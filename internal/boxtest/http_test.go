@@ -105,6 +105,9 @@ func TestHTTPPublishing(t *testing.T) {
 			t.Errorf("metrics: %d, without %q", status, want)
 		}
 	}
+	if strings.Contains(body, "avoqado_edge_uplink_connected") {
+		t.Error("a box that has no cloud is called not connected: an alert for ever")
+	}
 	if status, body := box.Do("GET", "/readyz", "", ""); status != 200 || !strings.Contains(body, `"uplink":"off"`) {
 		t.Errorf("readyz: %d %s", status, body)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/avoqado/avoqado-edge/internal/api"
 	"github.com/avoqado/avoqado-edge/internal/buildinfo"
+	"github.com/avoqado/avoqado-edge/internal/config"
 	"github.com/avoqado/avoqado-edge/internal/daemon"
 	"github.com/avoqado/avoqado-edge/internal/discovery"
 )
@@ -169,6 +170,9 @@ func checkPower(m *daemon.Machine) []finding {
 }
 
 func checkKeys(m *daemon.Machine) []finding {
+	if hidden := slices.IndexFunc(m.Files, func(f daemon.FileFault) bool { return f.Hidden }); hidden >= 0 {
+		return one(isSkip, "Run it with sudo to have the keys and secrets looked at.", "this user may not look: %s", m.Files[hidden].Fault)
+	}
 	if len(m.Files) > 0 {
 		f, worst := m.Files[0], isWarn
 		texts := make([]string, 0, len(m.Files))
@@ -360,8 +364,11 @@ func checkTLS(ctx context.Context, p *patient) []finding {
 	if err != nil || st.LAN.TLS == nil {
 		return one(isSkip, "", "needs a running box with lan.tls")
 	}
-	const renew = "Put a new certificate in the place of the old one (lan.tls_cert_file); the box takes it without a restart."
 	t := st.LAN.TLS
+	renew := "Put a new certificate in the place of the old one (lan.tls_cert_file); the box takes it without a restart."
+	if t.Mode == string(config.TLSAuto) {
+		renew = "The box renews it by itself: see with `journalctl -u avoqado-edge` why it could not, and whether its clock is right."
+	}
 	switch left := time.Until(t.Expires); {
 	case t.Error != "":
 		return one(isFail, "Put right what it names; terminals without TLS are served meanwhile.", "%s", t.Error)

@@ -321,3 +321,24 @@ func TestDoctorSeesMore(t *testing.T) {
 		}
 	}
 }
+
+// Who may not look at the box's secrets is not told that they are broken.
+func TestDoctorWithoutRightsFindsNoFault(t *testing.T) {
+	got := checkKeys(&daemon.Machine{Files: []daemon.FileFault{
+		{Path: "/etc/s", Fault: "lstat /etc/s: permission denied", Hidden: true}, {Path: "/etc/c", Fault: "no such file"},
+	}})
+	if len(got) != 1 || got[0].Verdict != isSkip || !strings.Contains(got[0].Remedy, "sudo") {
+		t.Errorf("it finds %+v", got)
+	}
+}
+
+// What is to be done about a certificate is for where it comes from.
+func TestDoctorOnWhoRenewsTheCertificate(t *testing.T) {
+	for mode, want := range map[string]string{"files": "lan.tls_cert_file", "auto": "renews it by itself"} {
+		st := api.Status{LAN: api.LANStatus{TLS: &api.TLSStatus{Mode: mode, Expires: time.Now().Add(-time.Hour)}}}
+		got := checkTLS(t.Context(), &patient{box: func(context.Context) (api.Status, error) { return st, nil }})
+		if got[0].Verdict != isFail || !strings.Contains(got[0].Remedy, want) {
+			t.Errorf("%s: %+v", mode, got)
+		}
+	}
+}

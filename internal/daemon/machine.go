@@ -58,6 +58,7 @@ type Machine struct {
 type FileFault struct {
 	Path, Fault string
 	Warn        bool // it works, and should not be so
+	Hidden      bool // it may be sound: this user may not look at it
 }
 
 // JournalCheck is what reading the files of a stopped box found.
@@ -254,17 +255,18 @@ func checkFiles(dir string) *JournalCheck {
 // no more than that they are there.
 func filesOf(cfg *config.Config) (faults []FileFault, expires time.Time) {
 	u := &cfg.Uplink
-	fault := func(path string, warn bool, format string, args ...any) {
-		faults = append(faults, FileFault{path, fmt.Sprintf(format, args...), warn})
+	fault := func(path string, err error) {
+		faults = append(faults, FileFault{Path: path, Fault: err.Error(), Hidden: errors.Is(err, fs.ErrPermission)})
 	}
 	for _, path := range []string{u.PasswordFile, u.KeyFile, cfg.Auth.AccessTokenSecretFile, cfg.Auth.PreviousSecretFile, filepath.Join(cfg.StateDir, "identity.key")} {
 		info, err := os.Stat(path)
 		switch {
 		case path == "" || errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) == filepath.Clean(cfg.StateDir):
 		case err != nil:
-			fault(path, false, "%v", err)
+			fault(path, err)
 		case runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0: // rights are no modes there
-			fault(path, true, "everybody on this machine may read it (mode %#o): chmod 0600", info.Mode().Perm())
+			text := fmt.Sprintf("everybody on this machine may read it (mode %#o): chmod 0600", info.Mode().Perm())
+			faults = append(faults, FileFault{Path: path, Fault: text, Warn: true})
 		}
 	}
 	if u.CAFile != "" {
@@ -273,13 +275,13 @@ func filesOf(cfg *config.Config) (faults []FileFault, expires time.Time) {
 			err = errors.New("holds no certificate")
 		}
 		if err != nil {
-			fault(u.CAFile, false, "%v", err)
+			fault(u.CAFile, err)
 		}
 	}
 	if u.CertFile != "" && u.KeyFile != "" {
 		pair, err := tls.LoadX509KeyPair(u.CertFile, u.KeyFile)
 		if err != nil {
-			fault(u.CertFile, false, "%v", err)
+			fault(u.CertFile, err)
 		} else if pair.Leaf != nil {
 			expires = pair.Leaf.NotAfter
 		}

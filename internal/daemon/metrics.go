@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"math"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +29,8 @@ type boxCollector struct {
 	byLabel []labelled
 }
 
-// sample is one number without a label.
+// sample is one number without a label. NaN says that there is nothing to count:
+// then the metric is absent, and no alert rule meets it.
 type sample struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
@@ -48,7 +50,7 @@ func newBoxCollector(d *Daemon) *boxCollector {
 		func(s *snapshot) map[string]float64 { return map[string]float64{s.status.Version: 1} })
 	c.gauge("start_time_seconds", "When the box started, as Unix time.",
 		func(s *snapshot) float64 { return float64(s.status.Started.Unix()) })
-	c.gauge("clock_synchronized", "1 while the system says its clock is synchronised.",
+	c.gauge("clock_synchronized", "1 while a time server or the cloud confirms the box's clock.",
 		func(s *snapshot) float64 { return truth(s.status.Clock.Trusted) })
 	c.gauge("problems", "How many things status says someone should look at.",
 		func(s *snapshot) float64 { return float64(len(s.status.Problems)) })
@@ -129,7 +131,12 @@ func (c *boxCollector) labels(kind prometheus.ValueType, name, help, label strin
 }
 
 func (c *boxCollector) addUplink() {
-	c.gauge("uplink_connected", "1 while the box is connected to the broker.", func(s *snapshot) float64 { return truth(s.status.Uplink.State == "online") })
+	c.gauge("uplink_connected", "1 while the box is connected to the broker; absent without one.", func(s *snapshot) float64 {
+		if s.status.Uplink.State == "off" {
+			return math.NaN()
+		}
+		return truth(s.status.Uplink.State == "online")
+	})
 	c.gauge("uplink_in_flight", "Event messages the broker has not acknowledged.", func(s *snapshot) float64 { return float64(s.status.Uplink.InFlight) })
 	c.gauge("uplink_parked_events", "Events that the cloud will not take, and those that wait behind them.", func(s *snapshot) float64 { return float64(s.status.Uplink.Parked) })
 	c.counter("uplink_connects_total", "Connections to the broker that came up.", func(s *snapshot) float64 { return float64(s.status.Uplink.Connects) })
@@ -169,7 +176,9 @@ func (c *boxCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *boxCollector) Collect(ch chan<- prometheus.Metric) {
 	snap := c.box.snapshot()
 	for _, s := range c.samples {
-		ch <- prometheus.MustNewConstMetric(s.desc, s.kind, s.read(snap))
+		if n := s.read(snap); !math.IsNaN(n) {
+			ch <- prometheus.MustNewConstMetric(s.desc, s.kind, n)
+		}
 	}
 	for _, l := range c.byLabel {
 		for value, n := range l.read(snap) {
