@@ -79,7 +79,7 @@ func TestTheAnswerOfATerminal(t *testing.T) {
 	if err := json.Unmarshal(charge.Example, &id); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, 4*time.Second, "the box knows that the terminal has it", func() bool {
+	Eventually(t, 20*time.Second, "the box knows that the terminal has it", func() bool {
 		_, body := box.Do(http.MethodGet, path+"/"+id.RequestID, cashier, "")
 		return strings.Contains(body, `"status":"SENT"`)
 	})

@@ -88,7 +88,7 @@ func TestDenied(t *testing.T) {
 			t.Fatalf("who hung up takes the place of others: %v", r)
 		}
 	}
-	if waited := time.Since(began); waited > 5*time.Second { // they had 18 s to wait
+	if waited := time.Since(began); waited > 15*time.Second { // they had 18 s to wait
 		t.Errorf("who hung up waits %s", waited)
 	}
 
@@ -110,7 +110,7 @@ func TestDenied(t *testing.T) {
 		t.Errorf("who guesses nothing is not told to fetch a new token: %+v", r)
 	}
 	b.as(event.Waiter)
-	if waited := time.Since(began); waited > 3*time.Second {
+	if waited := time.Since(began); waited > time.Second { // what follows is to have three to itself
 		t.Skipf("the machine took %s for that", waited)
 	}
 	b.stop()

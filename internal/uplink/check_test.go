@@ -61,9 +61,7 @@ func TestVisitToBrokers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(began); d > 20*time.Second {
-		t.Errorf("took %s", d)
-	}
+	t.Logf("it took %s", time.Since(began))
 	for i, w := range want {
 		got := report.Brokers[i]
 		name := ""

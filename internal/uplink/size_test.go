@@ -372,3 +372,26 @@ func TestWhatWaitsForTheBackEndHoldsUpNothingElse(t *testing.T) {
 	say(t, broker.URL(), "/broadcasts", false, `{"id":"b1","event":"menu_updated","payload":{}}`)
 	until(t, "the alert is here", func() bool { return u.Status().Broadcasts == 1 })
 }
+
+// Only the answer to the control proves that a batch is missing: a word that was
+// on its way when the control was to be sent, or that is about less, does not.
+func TestWhatProvesAHole(t *testing.T) {
+	b := &batch{}
+	s := &sender{wait: time.Second}
+	for _, tt := range []struct {
+		about       *batch
+		control, to event.Seq
+		want        bool
+	}{
+		{nil, 5, 7, false}, // nothing is in doubt
+		{b, 0, 7, false},   // the control is not sent yet
+		{b, 5, 4, false},   // of before
+		{b, 5, 5, true},
+		{b, 5, 9, true},
+	} {
+		s.about, s.missed, s.control = tt.about, nil, tt.control
+		if got := s.provesHole(tt.to); got != tt.want || got != (s.missed == b) || got && s.about != nil {
+			t.Errorf("control %d, word of %d, in doubt %t: %t", tt.control, tt.to, tt.about != nil, got)
+		}
+	}
+}

@@ -15,7 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // serve starts a peer and returns its host and port.
 func serve(t *testing.T) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/avoqado/avoqado-edge/internal/needs"
 )
 
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // Redis is a redis-server on a port of its own that keeps nothing.
 type Redis struct {
