@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -21,6 +23,9 @@ func one(v verdict, remedy, format string, args ...any) []finding {
 }
 
 func checkConfig(_ context.Context, p *patient) []finding {
+	if errors.Is(p.cfgErr, fs.ErrPermission) {
+		return one(isSkip, "Run it with sudo: the box's configuration and secrets are not for everybody.", "this user may not read it: %v", p.cfgErr)
+	}
 	if p.cfgErr != nil {
 		return one(isFail, "Mend what is named; `avoqado-edge config check` says when it is right.", "%v", p.cfgErr)
 	}

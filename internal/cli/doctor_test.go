@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -329,6 +331,10 @@ func TestDoctorWithoutRightsFindsNoFault(t *testing.T) {
 	}})
 	if len(got) != 1 || got[0].Verdict != isSkip || !strings.Contains(got[0].Remedy, "sudo") {
 		t.Errorf("it finds %+v", got)
+	}
+	got = checkConfig(t.Context(), &patient{cfgErr: fmt.Errorf("read secret: %w", fs.ErrPermission)})
+	if len(got) != 1 || got[0].Verdict != isSkip || !strings.Contains(got[0].Remedy, "sudo") {
+		t.Errorf("of the configuration it finds %+v", got)
 	}
 }
 

@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,5 +38,20 @@ func TestFilesOfAConfiguration(t *testing.T) {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is not among %q", want, got)
 		}
+	}
+}
+
+// Who may not read a file, or has none, can be told from who wrote it wrong.
+func TestErrorOfAFile(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone")
+	none := func(string) (string, bool) { return "", false }
+	if _, err := config.Load(gone, none, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the configuration: %v", err)
+	}
+	if _, err := config.Load("", none, map[string]string{"auth.access_token_secret_file": gone}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a secret: %v", err)
+	}
+	if _, err := config.Load("", none, map[string]string{"lan.listn": "x"}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a slip: %v", err)
 	}
 }

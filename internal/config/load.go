@@ -26,7 +26,7 @@ func Load(path string, env func(string) (string, bool), overrides map[string]str
 	if path != "" {
 		content, err := readFile(path)
 		if err != nil {
-			return Config{}, &Error{[]Problem{{Text: err.Error()}}}
+			return Config{}, &Error{Problems: []Problem{{Text: err.Error()}}, file: err}
 		}
 		l.entries, l.problems = parseFile(path, content)
 	}
@@ -40,6 +40,7 @@ type loader struct {
 	overrides map[string]string
 	entries   map[string]entry
 	problems  []Problem
+	file      error // of the last that could not be read
 }
 
 // candidate is one value somebody gave a key.
@@ -85,7 +86,7 @@ func (l *loader) load() (Config, error) {
 			}
 			return a.Line - b.Line
 		})
-		return Config{}, &Error{l.problems}
+		return Config{}, &Error{l.problems, l.file}
 	}
 	l.warn(&c)
 	c.path = l.path
@@ -148,7 +149,7 @@ func (l *loader) winnersOnly(k key, all []candidate) []candidate {
 		}
 		content, err := l.readSecret(c.origin.file, c.origin.level != fromCredential)
 		if err != nil {
-			l.problems = append(l.problems, c.origin.problem(k.path, err.Error()))
+			l.problems, l.file = append(l.problems, c.origin.problem(k.path, err.Error())), err
 			continue
 		}
 		c.text = content

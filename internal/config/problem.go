@@ -33,7 +33,12 @@ func (p Problem) String() string {
 // all of its problems, in the order of the file.
 type Error struct {
 	Problems []Problem
+
+	file error // of a file that could not be read; nil: all could
 }
+
+// Unwrap returns why a file could not be read, nil if all could.
+func (e *Error) Unwrap() error { return e.file }
 
 // Error returns the problems, one on each line.
 func (e *Error) Error() string {
