@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,17 +24,15 @@ type guest struct {
 	reader string // a terminal that never answers
 	pid    string // of a session that it left, to be given back
 	open   map[string]func() error
+
+	charged chan answer // to the payment
 }
 
-// begin sends a request that the box answers late, and returns how to wait for
-// the answer.
-func (g *guest) begin(method, path, body string) (end func() (int, string)) {
+// begin sends a request that the box answers late, and returns where the answer
+// comes.
+func (g *guest) begin(method, path, body string) (answers chan answer) {
 	g.t.Helper()
-	type answer struct {
-		status int
-		body   string
-	}
-	answers := make(chan answer, 1)
+	answers = make(chan answer, 1)
 	req, err := http.NewRequestWithContext(g.t.Context(), method, g.box.URL()+path, strings.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
@@ -49,7 +48,12 @@ func (g *guest) begin(method, path, body string) (end func() (int, string)) {
 		raw, _ := io.ReadAll(res.Body)
 		answers <- answer{res.StatusCode, string(raw)}
 	}()
-	return func() (int, string) { a := <-answers; return a.status, a.body }
+	return answers
+}
+
+type answer struct {
+	status int
+	body   string
 }
 
 // polls opens a polling session that waits for what comes.
@@ -93,18 +97,18 @@ func (g *guest) settle(n int) {
 	g.t.Helper()
 	const venue = "/api/v1/mobile/venues/" + Venue
 	tail := g.tail(http.Header{"Authorization": {"Bearer " + g.token}})
-	charged := g.begin("POST", venue+"/terminal-payment", fmt.Sprintf(`{"requestId":"r%d","terminalId":%q,"amountCents":100}`, n, g.reader))
+	g.charged = g.begin("POST", venue+"/terminal-payment", fmt.Sprintf(`{"requestId":"r%d","terminalId":%q,"amountCents":100}`, n, g.reader))
 	printed := g.begin("POST", venue+"/terminals/"+g.reader+"/print-receipt", `{"receipt":{"a":1}}`)
-	refused := func(end func() (int, string)) func() error {
+	refused := func(answers <-chan answer) func() error {
 		return func() error {
-			if status, body := end(); status != http.StatusGatewayTimeout || !strings.Contains(body, `"success":false`) {
-				return fmt.Errorf("%d %s", status, body)
+			if a := <-answers; a.status != http.StatusGatewayTimeout || !strings.Contains(a.body, `"success":false`) {
+				return fmt.Errorf("%d %s", a.status, a.body)
 			}
 			return nil
 		}
 	}
 	g.open = map[string]func() error{
-		"a socket": g.socket(n), "a polling session": g.polls(), "a tail": tail, "a payment": refused(charged), "a print": refused(printed),
+		"a socket": g.socket(n), "a polling session": g.polls(), "a tail": tail, "a payment": refused(g.charged), "a print": refused(printed),
 	}
 	ws, answer := g.connect(`{"token":"`+g.token+`"}`, "", nil)
 	if ws == nil {
@@ -153,14 +157,19 @@ func TestNothingOutlivesItsToken(t *testing.T) {
 			t.Fatal(answer)
 		}
 		readers.watch(terminal)
+		here := regexp.MustCompile(`(?i)"terminalId":"` + strings.TrimPrefix(g.reader, "AVQD-") + `"[^{}]*"isOnline":true`)
 		Eventually(t, 20*time.Second, "the terminal is here", func() bool {
 			_, body, _ := box.attacker(900, &seen).do("GET", "/api/v1/terminals", http.Header{"Authorization": {"Bearer " + boss}}, "")
-			return strings.Contains(strings.ToUpper(body), strings.TrimPrefix(g.reader, "AVQD-"))
+			return here.MatchString(body) // it is listed, not online, as soon as its token was good
 		})
 		g.settle(n)
 		// The payment is on its way.
 		Eventually(t, 20*time.Second, "the payment is asked for", func() bool {
-			_, body, _ := g.do("GET", "/api/v1/mobile/venues/"+Venue+"/terminal-payment/"+fmt.Sprint("r", n), http.Header{"Authorization": {"Bearer " + g.token}}, "")
+			status, body, _ := g.do("GET", "/api/v1/mobile/venues/"+Venue+"/terminal-payment/"+fmt.Sprint("r", n), http.Header{"Authorization": {"Bearer " + g.token}}, "")
+			if len(g.charged) > 0 {
+				a := <-g.charged
+				t.Fatalf("%s: the payment was answered %d %s, then %d %s", c.name, a.status, a.body, status, body)
+			}
 			return strings.Contains(body, `"status":"SENT"`)
 		})
 		if c.revoked == `{"jti":"%s"}` {
