@@ -24,25 +24,13 @@ import (
 // life is one run of a box on a journal that outlives it.
 func life(t *testing.T, dir, broker string, box Box) (j *journal.Journal, u *Uplink, end func()) {
 	t.Helper()
-	o := journal.Options{Log: quietLog()}
-	if err := journal.Create(dir, o); err != nil && !errors.Is(err, journal.ErrExists) {
-		t.Fatal(err)
-	}
-	j, err := journal.Open(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = j.Close() })
-	still := running(t, "journal", j.Run)
+	j, still := runJournal(t, dir)
 	u = newUplinkOf(t, box, j, broker, nil)
 	stop := running(t, "uplink", u.Run)
 	online(t, u)
 	return j, u, func() {
 		stop()
 		still()
-		if err := j.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -16,9 +17,16 @@ import (
 // openJournal makes a real journal and runs it.
 func openJournal(t *testing.T) *journal.Journal {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "journal")
+	j, _ := runJournal(t, filepath.Join(t.TempDir(), "journal"))
+	return j
+}
+
+// runJournal runs the journal in a folder, made if there is none, until end is
+// called, or the test ends.
+func runJournal(t *testing.T, dir string) (j *journal.Journal, end func()) {
+	t.Helper()
 	o := journal.Options{Log: quietLog()}
-	if err := journal.Create(dir, o); err != nil {
+	if err := journal.Create(dir, o); err != nil && !errors.Is(err, journal.ErrExists) {
 		t.Fatal(err)
 	}
 	j, err := journal.Open(dir, o)
@@ -26,8 +34,13 @@ func openJournal(t *testing.T) *journal.Journal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = j.Close() })
-	running(t, "journal", j.Run)
-	return j
+	still := running(t, "journal", j.Run)
+	return j, func() {
+		still()
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // fillJournal appends n events with payloads of the given size, many at once,

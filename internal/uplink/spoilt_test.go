@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,22 +76,8 @@ func TestParkedEventOutlivesTheOneItWaitsFor(t *testing.T) {
 // quietLife is one run of a box without a broker on a journal that outlives it.
 func quietLife(t *testing.T, dir string) (j *journal.Journal, u *Uplink, end func()) {
 	t.Helper()
-	o := journal.Options{Log: quietLog()}
-	if err := journal.Create(dir, o); err != nil && !errors.Is(err, journal.ErrExists) {
-		t.Fatal(err)
-	}
-	j, err := journal.Open(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = j.Close() })
-	still := running(t, "journal", j.Run)
-	return j, newUplink(t, j, "tcp://127.0.0.1:1", nil), func() {
-		still()
-		if err := j.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	j, end = runJournal(t, dir)
+	return j, newUplink(t, j, "tcp://127.0.0.1:1", nil), end
 }
 
 // refuseAt has the back-end refuse an event, and everything behind it read.
